@@ -1,0 +1,97 @@
+"""Lower bounds on log p(x) of one example: how good is a posterior?"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import logsumexp
+
+from iavae.types import Array, GenerativeModel, Metrics, Params, Posterior
+
+
+def _has_exact_kl(model: GenerativeModel, posterior: Posterior) -> bool:
+  return model.standard_normal_prior and hasattr(posterior, 'standard_normal_kl')
+
+
+def elbo_terms(
+  model: GenerativeModel, params: Params, posterior: Posterior, x: Array, rng: Array
+) -> tuple[Array, Array]:
+  """One-sample estimates of E_q log p(x | z) and of KL(q || p(z)), each [] in nats.
+
+  The KL is exact where the prior is N(0, I) and the family knows it, else log q(z) - log p(z).
+
+  Args:
+    params: of the model, i.e. params['model'] of a method.
+    posterior: q(z | x), the pytree of variational parameters of this example.
+    x: [H, W, C] or [D].
+  """
+  z, log_prob = posterior.sample_and_log_prob(rng)
+  if _has_exact_kl(model, posterior):
+    kl = posterior.standard_normal_kl()
+  else:
+    kl = log_prob - model.log_prior(params, z)
+  return model.log_likelihood(params, x, z), kl
+
+
+def elbo(
+  model: GenerativeModel,
+  params: Params,
+  posterior: Posterior,
+  x: Array,
+  rng: Array,
+  num_samples: int = 1,
+) -> Array:
+  """Evidence lower bound of one example, [] in nats.
+
+  ELBO = E_q log p(x | z) - KL(q || p(z))        (Kingma & Welling, arXiv:1312.6114, eq. 3)
+
+  Args: as `elbo_terms`; num_samples draws of z are averaged.
+  """
+  rngs = jax.random.split(rng, num_samples)
+  log_likelihood, kl = jax.vmap(lambda rng: elbo_terms(model, params, posterior, x, rng))(rngs)
+  return jnp.mean(log_likelihood - kl)
+
+
+def iwae_bound(
+  model: GenerativeModel,
+  params: Params,
+  posterior: Posterior,
+  x: Array,
+  rng: Array,
+  num_samples: int,
+) -> Array:
+  """Importance-weighted bound on log p(x) of one example, [] in nats.
+
+  L_S = E log (1/S) sum_s p(x, z_s) / q(z_s),  z_s ~ q    (Burda et al., arXiv:1509.00519, eq. 8)
+
+  Args: as `elbo_terms`; num_samples is S. S = 1 is the ELBO; non-decreasing in S in expectation.
+  """
+
+  def log_weight(rng: Array) -> Array:
+    z, log_prob = posterior.sample_and_log_prob(rng)
+    return model.log_prior(params, z) + model.log_likelihood(params, x, z) - log_prob
+
+  log_weights = jax.vmap(log_weight)(jax.random.split(rng, num_samples))
+  return logsumexp(log_weights) - jnp.log(num_samples)
+
+
+def bound_loss(
+  model: GenerativeModel, infer: Callable[[Params, Array, Array], Posterior]
+) -> Callable[..., tuple[Array, Metrics]]:
+  """The loss that most methods share: minus the one-sample ELBO with the KL weighted by beta.
+
+  Returns:
+    loss(params, x, rng, beta) -> ([], {'elbo': [], 'kl': []}), all in nats; the metric `elbo` is at
+    beta = 1 whatever the loss used.
+  """
+
+  def loss(
+    params: Params, x: Array, rng: Array, beta: Array | float = 1.0
+  ) -> tuple[Array, Metrics]:
+    # Not `split`: where `infer` is deterministic its key is dead code and costs nothing. The number
+    # is a counter that the draw itself never reaches.
+    posterior = infer(params, x, jax.random.fold_in(rng, 2**31 - 1))
+    log_likelihood, kl = elbo_terms(model, params['model'], posterior, x, rng)
+    return beta * kl - log_likelihood, {'elbo': log_likelihood - kl, 'kl': kl}
+
+  return loss

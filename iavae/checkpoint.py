@@ -1,0 +1,108 @@
+"""Checkpoints: what survives a kill? The only file that knows Orbax.
+
+A checkpoint is a flat dict {leaf name: array} and the SHA-256 digest of all of it, saved by Orbax in
+one atomic step. Restoring verifies the digest, the names, the shapes and the types; a damaged
+newest step is skipped, with a warning, for the one before it.
+"""
+
+import hashlib
+import logging
+import pathlib
+from typing import TypeVar
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from iavae.errors import ConfigError
+
+Tree = TypeVar('Tree')
+_DIGEST = 'sha256'
+
+
+def _flatten(tree: Tree) -> dict[str, np.ndarray]:
+  leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(tree))
+  return {
+    jax.tree_util.keystr(path, simple=True, separator='/'): np.asarray(leaf)
+    for path, leaf in leaves
+  }
+
+
+def _digest(leaves: dict[str, np.ndarray]) -> np.ndarray:
+  digest = hashlib.sha256()
+  for name in sorted(leaves):
+    leaf = np.ascontiguousarray(leaves[name])
+    digest.update(f'{name} {leaf.dtype} {leaf.shape}'.encode() + leaf.tobytes())
+  return np.frombuffer(digest.digest(), np.uint8)
+
+
+def _check_leaves(found: dict[str, np.ndarray], like: dict[str, np.ndarray], where: str) -> None:
+  """Raises ConfigError with a table of the leaves that differ in presence, shape or type."""
+
+  def describe(leaves: dict[str, np.ndarray], name: str) -> str:
+    return f'{leaves[name].dtype}{list(leaves[name].shape)}' if name in leaves else 'missing'
+
+  rows = [
+    f'  {name}: {describe(found, name)} in the checkpoint, {describe(like, name)} in the config'
+    for name in sorted(found.keys() | like.keys())
+    if describe(found, name) != describe(like, name)
+  ]
+  if rows:
+    raise ConfigError(
+      f'the checkpoint in {where} is of another model; use another --workdir\n' + '\n'.join(rows)
+    )
+
+
+class Checkpoints:
+  """The checkpoints of one stage, newest last; a context manager that waits for pending saves."""
+
+  def __init__(self, directory: pathlib.Path, keep: int = 2):
+    """Opens or creates `directory` (absolute) and removes what a kill left half-written."""
+    self.directory = directory
+    options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
+    self._manager = ocp.CheckpointManager(directory, options=options)
+
+  def __enter__(self) -> 'Checkpoints':
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self._manager.close()
+
+  def save(self, step: int, tree: Tree) -> None:
+    """Saves in the background; a failure is raised by the next save or on leaving."""
+    leaves = _flatten(tree)
+    saved = self._manager.save(
+      step, args=ocp.args.StandardSave(leaves | {_DIGEST: _digest(leaves)})
+    )
+    if not saved:
+      raise RuntimeError(f'{self.directory} already holds step {step} or a newer one')
+
+  def restore(self, like: Tree) -> Tree | None:
+    """The newest intact checkpoint as a tree like `like`; None if there is none.
+
+    Raises:
+      ConfigError: if its leaves differ from `like` in name, shape or type.
+    """
+    like_leaves = _flatten(like)
+    for step in sorted(self._manager.all_steps(), reverse=True):
+      leaves = self._read(step)
+      if leaves is not None:
+        _check_leaves(leaves, like_leaves, str(self.directory))
+        return jax.tree.unflatten(jax.tree.structure(like), [leaves[name] for name in like_leaves])
+    return None
+
+  def _read(self, step: int) -> dict[str, np.ndarray] | None:
+    """Leaves of one step, None if it is damaged."""
+    try:
+      leaves = dict(self._manager.restore(step, args=ocp.args.StandardRestore()))
+      digest = leaves.pop(_DIGEST)
+      intact = np.array_equal(digest, _digest(leaves))
+    except (ValueError, KeyError, OSError, TypeError) as error:
+      logging.debug('step %d: %s', step, error)
+      intact = False
+    if not intact:
+      logging.warning(
+        'checkpoint %s step %d is damaged; trying the one before', self.directory, step
+      )
+      return None
+    return leaves

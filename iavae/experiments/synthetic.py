@@ -1,0 +1,209 @@
+"""The paper's synthetic protocol: which models are trained, from what, for how long?
+
+Stage `pretrain` trains the base VAEs, stage `adapt` a number of IA-VAEs from each (Table 2); the
+controls that the paper leaves out and the encoder widths of Figure 7 follow. All of them share one
+data set, which is also the evaluation set (arXiv:2604.06796, section 4.1).
+"""
+
+import functools
+import json
+import pathlib
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from iavae import config as config_lib
+from iavae import inference, networks, train
+from iavae.experiments import synthetic_evaluation
+from iavae.inference import amortized, instance_adaptive
+from iavae.models import synthetic
+from iavae.modulation import LAYOUTS
+from iavae.rng import model_rngs, purpose_rng
+from iavae.types import Array, InferenceMethod, Network, Params
+from iavae.workdir import write_text
+
+HEADS = {'mean': synthetic.LATENT_DIM, 'log_var': synthetic.LATENT_DIM}
+# Plain encoders of at most 68 parameters: 8 H + 4, and 12 H + 4 for GLU (64 at H = 5)
+SCRATCH_CONTROLS = {'relu': 8, 'silu': 8, 'glu': 5}
+WARM_CONTROLS = ('static', 'continued', 'unfrozen')
+
+CHECKS: dict[str, config_lib.Check] = {
+  'experiment': config_lib.one_of('synthetic'),
+  'method': (lambda v: isinstance(v, str), 'a name'),
+  'seed': config_lib.SEED,
+  'num_bases': config_lib.NATURAL,
+  'num_seeds': config_lib.NATURAL,
+  'data.num_examples': (lambda v: 2 <= v <= 46_340, 'a whole number from 2 to 46340'),
+  'data.noise_scale': config_lib.POSITIVE,
+  'encoder.hidden': config_lib.NATURAL,
+  'encoder.activation': config_lib.one_of(*networks.ACTIVATIONS),
+  'hypernetwork.embedding_dim': config_lib.NATURAL,
+  'hypernetwork.init_scale': config_lib.POSITIVE,
+  'hypernetwork.layout': config_lib.one_of(*LAYOUTS),
+  'training.learning_rate': config_lib.POSITIVE,
+  'training.batch_size': config_lib.NATURAL,
+  'training.max_epochs': config_lib.NATURAL,
+  'training.patience': config_lib.NATURAL,
+  'training.epochs_per_call': config_lib.NATURAL,
+  'controls': config_lib.some_of(*WARM_CONTROLS, *SCRATCH_CONTROLS),
+  'widths': config_lib.increasing(1),
+  'refinement_steps': config_lib.increasing(0),
+}
+
+
+def make_data(seed: int, num_examples: int, noise_scale: float) -> tuple[Array, Array]:
+  """Latents and observations drawn from the model: ([N, 2], [N, 3])."""
+  model = synthetic.make(noise_scale)
+  rngs = model_rngs(purpose_rng(seed, 'data', 'prior'), num_examples)
+  z = jax.vmap(model.sample_prior, in_axes=(None, 0))({}, rngs)
+  rngs = model_rngs(purpose_rng(seed, 'data', 'noise'), num_examples)
+  return z, jax.vmap(model.sample, in_axes=(None, 0, 0))({}, z, rngs)
+
+
+def _make_encoder(hidden: int, activation: str) -> Network:
+  return networks.mlp((hidden,), HEADS, activation)
+
+
+def _init(method: InferenceMethod, seed: int, stage: str, num_models: int, x: Array) -> Params:
+  rngs = model_rngs(purpose_rng(seed, stage, 'init'), num_models)
+  return jax.vmap(method.init, in_axes=(0, None))(rngs, x[0])
+
+
+def _with_encoder(params: Params, encoder: Params) -> Params:
+  """params with the encoder of a trained base VAE in place of the fresh one."""
+  return {**params, 'inference': {**params['inference'], 'encoder': encoder}}
+
+
+def _hypernetwork_options(config: ConfigDict, method: str) -> dict[str, object]:
+  known = inference.find(method).DEFAULTS
+  return {key: value for key, value in config.hypernetwork.items() if key in known}
+
+
+def pretrain_stage(config: ConfigDict, x: Array) -> train.Stage:
+  """The base VAEs; x: [N, 3]."""
+  encoder = _make_encoder(config.encoder.hidden, config.encoder.activation)
+  method = amortized.make(synthetic.make(config.data.noise_scale), encoder)
+  params = _init(method, config.seed, 'pretrain', config.num_bases, x)
+  return train.Stage('pretrain', method, params, (), config.training.max_epochs)
+
+
+def adapt_stage(config: ConfigDict, x: Array, bases: Params) -> train.Stage:
+  """num_seeds models of config.method a base; model b * num_seeds + s is (base b, seed s).
+
+  Args:
+    x: [N, 3].
+    bases: params of the base VAEs, leading axis [num_bases].
+  """
+  module = inference.find(config.method)
+  model = synthetic.make(config.data.noise_scale)
+  encoder = _make_encoder(config.encoder.hidden, config.encoder.activation)
+  method = module.make(model, encoder, **_hypernetwork_options(config, config.method))
+  fresh = _init(method, config.seed, 'adapt', config.num_bases * config.num_seeds, x)
+  repeat = functools.partial(jnp.repeat, repeats=config.num_seeds, axis=0)
+  params = _with_encoder(fresh, jax.tree.map(repeat, bases['inference']['encoder']))
+  frozen = getattr(module, 'FROZEN', ())
+  return train.Stage('adapt', method, params, frozen, config.training.max_epochs)
+
+
+def control_stage(config: ConfigDict, x: Array, bases: Params, name: str) -> train.Stage:
+  """One control: what the paper's comparison leaves out, at its budget of epochs.
+
+  From every base, for as long as IA-VAE adapts: `static` (hypernetwork without x), `continued` (the
+  base encoder trained on), `unfrozen` (IA-VAE with the base trained too). From scratch, for the
+  epochs of both stages together: plain encoders `relu`, `silu`, `glu` of at most 68 parameters.
+
+  Args:
+    x: [N, 3].
+    bases: params of the base VAEs, leading axis [num_bases].
+  """
+  model = synthetic.make(config.data.noise_scale)
+  if name in SCRATCH_CONTROLS:
+    method = amortized.make(model, _make_encoder(SCRATCH_CONTROLS[name], name))
+    params = _init(method, config.seed, name, config.num_bases, x)
+    return train.Stage(name, method, params, (), 2 * config.training.max_epochs)
+  encoder = _make_encoder(config.encoder.hidden, config.encoder.activation)
+  options = _hypernetwork_options(config, 'instance_adaptive')
+  make: Callable[..., InferenceMethod]
+  make, frozen = {
+    'static': (
+      functools.partial(instance_adaptive.make, conditioned=False, **options),
+      instance_adaptive.FROZEN,
+    ),
+    'continued': (amortized.make, ()),
+    'unfrozen': (functools.partial(instance_adaptive.make, **options), ()),
+  }[name]
+  method = make(model, encoder)
+  fresh = _init(method, config.seed, name, config.num_bases, x)
+  params = _with_encoder(fresh, bases['inference']['encoder'])
+  return train.Stage(name, method, params, frozen, config.training.max_epochs)
+
+
+def widths_stage(config: ConfigDict, x: Array) -> train.Stage:
+  """Base VAEs of every width, num_bases each, in one program; model w * num_bases + s; x: [N, 3].
+
+  A narrow encoder is a wide one with zero units: a ReLU unit whose weights in and out are all zero
+  has zero gradients and stays zero under Adam, so widths can share one compiled shape.
+  """
+  widest = max(config.widths)
+  model = synthetic.make(config.data.noise_scale)
+
+  def init_width(width: int) -> Params:
+    method = amortized.make(model, _make_encoder(width, 'relu'))
+    params = _init(method, config.seed, f'width{width}', config.num_bases, x)
+    return _with_encoder(params, pad_width(params['inference']['encoder'], widest - width))
+
+  params = jax.tree.map(lambda *a: jnp.concatenate(a), *map(init_width, config.widths))
+  method = amortized.make(model, _make_encoder(widest, 'relu'))
+  return train.Stage('widths', method, params, (), config.training.max_epochs)
+
+
+def pad_width(encoder: Params, num_units: int) -> Params:
+  """Adds all-zero hidden units to one-hidden-layer MLPs with a leading model axis."""
+
+  def pad(leaf: Array, axis: int) -> Array:
+    return jnp.pad(leaf, [(0, num_units if i == axis else 0) for i in range(leaf.ndim)])
+
+  hidden = {
+    'kernel': pad(encoder['hidden_0']['kernel'], 2),
+    'bias': pad(encoder['hidden_0']['bias'], 1),
+  }
+  heads = {
+    name: {'kernel': pad(encoder[name]['kernel'], 1), 'bias': encoder[name]['bias']}
+    for name in HEADS
+  }
+  return {'hidden_0': hidden, **heads}
+
+
+def run(config: ConfigDict, workdir: pathlib.Path, console: Console) -> dict:
+  """All stages, then results.json and per_example.npz in `workdir`; returns the results.
+
+  Raises:
+    IavaeError: see `train.run`.
+  """
+  z, x = make_data(config.seed, config.data.num_examples, config.data.noise_scale)
+  hyperparameters = train.Hyperparameters(**config.training)
+  stages: dict[str, tuple[train.Stage, train.Trained]] = {}
+
+  def run_stage(stage: train.Stage) -> Params:
+    trained = train.run(
+      stage, x, hyperparameters, seed=config.seed, workdir=workdir, console=console
+    )
+    stages[stage.name] = stage, trained
+    return trained.params
+
+  bases = run_stage(pretrain_stage(config, x))
+  run_stage(adapt_stage(config, x, bases))
+  for name in config.controls:
+    run_stage(control_stage(config, x, bases, name))
+  if config.widths:
+    run_stage(widths_stage(config, x))
+  results, per_example = synthetic_evaluation.evaluate(config, x, z, stages)
+  write_text(workdir / 'results.json', json.dumps(results, indent=1) + '\n')
+  with open(workdir / '.per_example.tmp', 'wb') as file:
+    np.savez_compressed(file, **per_example)
+  (workdir / '.per_example.tmp').replace(workdir / 'per_example.npz')
+  return results

@@ -1,0 +1,1 @@
+"""Generative models p(x, z), one file each; the two with exact answers are the oracles."""

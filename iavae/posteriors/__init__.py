@@ -1,0 +1,1 @@
+"""Posterior families: which q(z | x) can an encoder or an optimizer describe?"""

@@ -1,0 +1,42 @@
+"""Gaussian posteriors: what does a mean-field q(z | x) know about itself?"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.stats import norm
+
+from iavae.types import Array
+
+
+class DiagonalGaussian(NamedTuple):
+  """q(z) = prod_i N(z_i; mean_i, exp(log_scale_i)^2).
+
+  Attributes:
+    mean: [Z].
+    log_scale: [Z], log of the standard deviations.
+  """
+
+  mean: Array
+  log_scale: Array
+
+  def sample_and_log_prob(self, rng: Array) -> tuple[Array, Array]:
+    """z = mean + exp(log_scale) * noise, and log q(z): ([Z], [] in nats)."""
+    noise = jax.random.normal(rng, self.mean.shape, self.mean.dtype)
+    z = self.mean + jnp.exp(self.log_scale) * noise
+    return z, jnp.sum(norm.logpdf(noise) - self.log_scale)
+
+  def standard_normal_kl(self) -> Array:
+    """KL(q || N(0, I)) = 1/2 sum_i (mean_i^2 + s_i^2 - 1 - log s_i^2), [] in nats."""
+    variance = jnp.exp(2 * self.log_scale)
+    return 0.5 * jnp.sum(self.mean**2 + variance - 1 - 2 * self.log_scale)
+
+
+def diagonal_gaussian(heads: dict[str, Array]) -> DiagonalGaussian:
+  """The mean-field posterior of an encoder's heads {'mean': [Z], 'log_var': [Z]}."""
+  return DiagonalGaussian(mean=heads['mean'], log_scale=0.5 * heads['log_var'])
+
+
+def standard_normal(latent_dim: int) -> DiagonalGaussian:
+  """The prior N(0, I) as a posterior: where stochastic variational inference starts."""
+  return DiagonalGaussian(jnp.zeros(latent_dim), jnp.zeros(latent_dim))

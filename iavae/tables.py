@@ -1,0 +1,323 @@
+"""What do the results say: the tables of the report, and its findings in words?
+
+Everything is computed from `results.json`, nothing is known beforehand: each sentence of `findings`
+comes out right whichever way the numbers fall. Two ELBOs stand side by side: the true one (full
+Gaussian density, exact expectation) and the paper's convention (see `paper`). All values in nats.
+"""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from iavae import paper
+from iavae.paper import EQUAL_WITHIN, METHODS, Results
+
+FLAG = '†'  # follows the name of a base VAE in which a hidden unit is never active
+
+LABELS = {
+  'vae': 'VAE (base)',
+  'ia_vae': 'IA-VAE',
+  'static': 'IA-VAE without x',
+  'continued': 'continued VAE',
+  'unfrozen': 'IA-VAE unfrozen',
+  'relu': 'plain ReLU VAE',
+  'silu': 'plain SiLU VAE',
+  'glu': 'plain GLU VAE',
+}
+
+_REFERENCES = {
+  'log_evidence': 'log evidence log p(x)',
+  'elbo_optimal': 'optimal mean-field ELBO',
+  'kl_optimal': 'KL of the optimal mean-field posterior',
+  'approximation_gap': 'approximation gap',
+  'amortization_gap_vae': 'amortization gap, VAE',
+  'amortization_gap_ia_vae': 'amortization gap, IA-VAE',
+}
+
+_ELBO = 'ELBO'
+_ELBO_PAPER = "ELBO, paper's conv."
+_ELBO_COLUMNS = (_ELBO, 'median', _ELBO_PAPER, 'median')
+
+
+class Table(NamedTuple):
+  """A table as text: one cell a column in every row; without rows it was skipped."""
+
+  title: str
+  columns: tuple[str, ...]
+  rows: tuple[tuple[str, ...], ...]
+  note: str
+
+
+def number(value: float, digits: int = 2) -> str:
+  """The number in fixed notation; what rounds to zero has no sign."""
+  return f'{round(value, digits) + 0.0:.{digits}f}'
+
+
+def _spread(mean: float, sd: float) -> str:
+  return f'{number(mean)} ± {number(sd)}'
+
+
+def _elbo_cells(entry: Mapping[str, float]) -> tuple[str, ...]:
+  cells = [
+    (_spread(entry[f'{key}_mean'], entry[f'{key}_sd']), number(entry[f'{key}_median']))
+    for key in ('elbo', 'elbo_paper')
+  ]
+  return (*cells[0], *cells[1])
+
+
+def amortization_gaps(results: Results) -> dict[str, float]:
+  """Amortization gap of the median model of every control, nats; empty if all were skipped.
+
+  Medians, because one dead ReLU unit costs some 80 nats and would drown everything else in a mean.
+  """
+  entries, optimum = results.get('controls') or {}, results['references']['elbo_optimal']
+  ordered = sorted(entries, key=[*LABELS, *entries].index)
+  return {name: optimum - entries[name]['elbo_median'] for name in ordered}
+
+
+def _table_2_cells(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+  def mean(method: str, key: str) -> float:
+    return fmean(row[method][key] for row in rows)
+
+  ia_vae = [
+    _spread(mean('ia_vae', f'{key}_mean'), mean('ia_vae', f'{key}_sd'))
+    for key in ('elbo', 'elbo_paper', 'kl')
+  ]
+  vae = [number(mean('vae', key)) for key in ('elbo', 'elbo_paper', 'kl', 'amortization_gap')]
+  return (*vae, *ia_vae, number(mean('ia_vae', 'amortization_gap_mean')))
+
+
+def table_2(results: Results) -> Table:
+  """Table 2: every base VAE and the IA-VAEs trained on it, nats; the paper's means below."""
+  rows = results['table2']
+  free = [row for row in rows if not row['vae']['dead_units']]
+  body = [
+    (f'{i}{FLAG if row["vae"]["dead_units"] else ""}', *_table_2_cells([row]))
+    for i, row in enumerate(rows)
+  ]
+  body.append(('mean, all', *_table_2_cells(rows)))
+  if free:
+    body.append((f'mean, no {FLAG}', *_table_2_cells(free)))
+  vae = [number(mean) for mean in paper.column_means(paper.TABLE2_VAE)]
+  elbo, elbo_sd, kl, kl_sd = paper.column_means(paper.TABLE2_IA_VAE)
+  published = (*vae, '', '', _spread(elbo, elbo_sd), _spread(kl, kl_sd), '')
+  body.append(('paper, mean', '', *published))
+  each = (_ELBO, _ELBO_PAPER, 'KL', 'gap')
+  return Table(
+    'Table 2. Robustness to the initialization',
+    ('base', *(f'{label} {name}' for label in METHODS.values() for name in each)),
+    tuple(body),
+    f'Bases count from 0, as in results.json; {FLAG} a hidden ReLU unit is never active (dead). '
+    'IA-VAE: mean ± sd over seeds. Gap: amortization gap, optimal mean-field ELBO minus the ELBO '
+    'reached. The paper has other initializations: only the means compare.',
+  )
+
+
+def table_3(results: Results) -> Table:
+  """Table 3: how near the posterior mean of one pair of models is to the MAP; ELBO, KL in nats."""
+  body = []
+  for method, label in METHODS.items():
+    ours, published = results['table3'][method], paper.TABLE3[method]
+    keys = ('elbo', 'elbo_paper', 'kl', 'd_map', 'r_map')
+    body.append((label, *(number(ours[key]) for key in keys)))
+    rest = (number(published[key]) for key in ('elbo', 'kl', 'd_map', 'r_map'))
+    body.append((f'{label}, paper', '', *rest))
+  pair = results['table3_pair']
+  return Table(
+    'Table 3. Accuracy of the inferred posterior',
+    ('method', _ELBO, _ELBO_PAPER, 'KL', 'd_MAP (down)', 'r_MAP (up)'),
+    tuple(body),
+    f'Base {pair["base"]}, the base VAE of median ELBO, and its IA-VAE of median ELBO (seed '
+    f'{pair["seed"]}): not selected for looks. d_MAP: Mahalanobis distance of the posterior mean '
+    'from the MAP; r_MAP: posterior density at the mean over that at the MAP.',
+  )
+
+
+def figure_7(results: Results) -> Table:
+  """The numbers behind Figure 7: ELBO by number of encoder parameters, nats; no rows if skipped."""
+  rows = []
+  for method, label in METHODS.items():
+    for point in paper.figure_7_points(results, method):
+      size = int(point['num_parameters'])
+      known = paper.FIGURE7[method]
+      published = number(known[size]) if size in known else ''
+      rows.append((label, str(size), *_elbo_cells(point), published))
+  note = 'Mean ± sd and median over seeds; a dead unit moves the mean, hardly the median.'
+  return Table(
+    'Figure 7 in numbers. Parameter efficiency',
+    ('encoder', 'params', *_ELBO_COLUMNS, 'paper'),
+    tuple(rows),
+    note if rows else 'Skipped by the config: no encoder of another width was trained.',
+  )
+
+
+def references(results: Results) -> Table:
+  """The exact references and the inference gaps, nats."""
+  r = results['references']
+  rows = tuple(
+    (label, number(r[key], 3), number(r[f'{key}_paper'], 3) if f'{key}_paper' in r else '')
+    for key, label in _REFERENCES.items()
+  )
+  note = 'Exact means over the data set; amortization gaps over base VAEs without a dead unit.'
+  return Table('Inference gaps', ('quantity', 'nats', "paper's conv."), rows, note)
+
+
+def controls(results: Results) -> Table:
+  """What else could have made the gain: every control, nats; no rows if all were skipped."""
+  entries = results.get('controls') or {}
+  rows = tuple(
+    (
+      LABELS.get(name, name),
+      str(int(entries[name]['num_parameters'])),
+      *_elbo_cells(entries[name]),
+      number(entries[name]['kl_mean']),
+      number(gap),
+      str(int(entries[name]['num_models'])),
+      number(entries[name]['epochs_mean'], 0),
+    )
+    for name, gap in amortization_gaps(results).items()
+  )
+  skipped = [label for name, label in LABELS.items() if name not in entries]
+  note = (
+    'Mean ± sd over all models, dead units included; gap: amortization gap of the median model. '
+    'Without x: the hypernetwork sees no instance. Continued: the base trained on. Unfrozen: the '
+    'base trained too. Plain: one encoder trained for the total budget of IA-VAE. '
+    f'Skipped by the config: {", ".join(skipped) or "none"}.'
+  )
+  columns = ('encoder', 'params', *_ELBO_COLUMNS, 'KL', 'gap', 'models', 'epochs')
+  return Table('Controls', columns, rows, note)
+
+
+def refinement(results: Results) -> Table:
+  """True ELBO after T steps of gradient ascent on the posterior itself, nats."""
+  r = results['refinement']
+  optimum = results['references']['elbo_optimal']
+  rows = tuple(
+    (str(int(steps)), *(number(v, 3) for v in (vae, ia_vae, optimum - vae, optimum - ia_vae)))
+    for steps, vae, ia_vae in zip(r['num_steps'], r['vae'], r['ia_vae'], strict=True)
+  )
+  rates = ', '.join(f'{rate:g}' for rate in r['learning_rates'])
+  return Table(
+    'Refinement at test time',
+    ('steps', 'from VAE: ELBO', 'from IA-VAE: ELBO', 'from VAE: gap', 'from IA-VAE: gap'),
+    rows,
+    'Adam on mean and log scale of every posterior with the exact gradient, from the pair of Table '
+    f'3; at each number of steps the best of the learning rates {rates}.',
+  )
+
+
+def agreement(results: Results) -> Table:
+  """Every published number beside ours, ELBOs in the paper's convention, with the verdict."""
+  rows = tuple(
+    (c.name, number(c.value), number(c.published), number(c.tolerance), paper.verdict(*c[1:]))
+    for c in paper.comparisons(results)
+  )
+  note = f'{paper.CONVENTION} {paper.COMPARISON}'
+  return Table(
+    'Agreement with the paper', ('number', 'here', 'paper', 'tolerance', 'verdict'), rows, note
+  )
+
+
+def findings(results: Results) -> list[str]:
+  """What the numbers say in plain sentences; ELBOs are true ones of median models, nats.
+
+  What the config skipped is left out. Differences below `EQUAL_WITHIN` count as none.
+  """
+  controls = results.get('controls') or {}
+  elbo = {name: control['elbo_median'] for name, control in controls.items()}
+  said = (
+    _gap_closed(results['references']),
+    _adaptivity(elbo),
+    _efficiency(elbo, controls),
+    paper.width_finding(results),
+    _steps(results['refinement']),
+    _unfreezing(elbo),
+    _dead_bases(results['table2']),
+    paper.agreement_finding(results),
+  )
+  return [sentence for sentence in said if sentence]
+
+
+def _joined(parts: Sequence[str]) -> str:
+  return ' and '.join(filter(None, (', '.join(parts[:-1]), parts[-1])))
+
+
+def _relation(lead: float) -> str:
+  if abs(lead) < EQUAL_WITHIN:
+    return f'equals it ({lead:+.2f} nats)'
+  return f'{"beats" if lead > 0 else "misses"} it by {number(abs(lead))} nats'
+
+
+def _gap_closed(r: Mapping[str, float]) -> str:
+  before, after = r['amortization_gap_vae'], r['amortization_gap_ia_vae']
+  rest = (
+    f'No mean-field posterior closes the approximation gap of {number(r["approximation_gap"])}.'
+  )
+  if before < EQUAL_WITHIN:
+    return f'The base VAE has hardly an amortization gap to close ({number(before)} nats). {rest}'
+  share = f'{abs(before - after) / before:.0%}'
+  verb = f'closes {share} of' if after <= before else f'widens by {share}'
+  ends = f'{number(before)} to {number(after)} nats'
+  return f'IA-VAE {verb} the amortization gap of its base VAE, from {ends}. {rest}'
+
+
+def _adaptivity(elbo: Mapping[str, float]) -> str | None:
+  tried = [name for name in ('static', 'continued') if name in elbo]
+  if not tried or not elbo.keys() >= {'vae', 'ia_vae'}:
+    return None
+  gain = {name: elbo[name] - elbo['vae'] for name in ('ia_vae', *tried)}
+  total, without_x = gain['ia_vae'], max(gain[name] for name in tried)
+  if total < EQUAL_WITHIN:
+    return f'IA-VAE does not gain on its base ({total:+.2f} nats): there is nothing to attribute.'
+  degree = 'mostly' if total - without_x >= total / 2 else 'only partly'
+  if total - without_x < EQUAL_WITHIN:
+    degree = 'not'
+  others = _joined([f'the {LABELS[name]} {gain[name]:+.2f}' for name in tried])
+  return f'The gain is {degree} instance-adaptive: IA-VAE gains {total:+.2f} nats, {others}.'
+
+
+def _efficiency(elbo: Mapping[str, float], controls: Mapping[str, Any]) -> str | None:
+  tried = [name for name in ('relu', 'silu', 'glu') if name in elbo]
+  if not tried or 'ia_vae' not in elbo:
+    return None
+  lead = {name: elbo[name] - elbo['ia_vae'] for name in tried}
+  size = {name: int(controls[name]['num_parameters']) for name in ('ia_vae', *tried)}
+  each = _joined([f'the {LABELS[name]} ({size[name]}) {_relation(lead[name])}' for name in tried])
+  reached = [name for name in tried if lead[name] > -EQUAL_WITHIN]
+  if not reached:
+    end = 'the claim of parameter efficiency holds against every activation tried.'
+  elif 'relu' in reached:
+    end = 'the claim of parameter efficiency does not hold, not even within ReLU encoders.'
+  else:
+    end = 'the claim of parameter efficiency is at most one about ReLU encoders.'
+  return f'With the training budget of IA-VAE ({size["ia_vae"]} parameters), {each}: {end}'
+
+
+def _steps(r: Mapping[str, Any]) -> str:
+  goal = r['ia_vae'][0]
+  enough = [i for i, elbo in enumerate(r['vae']) if elbo >= goal]
+  steps = r['num_steps']
+  if not enough:
+    worth = f'more than the {steps[-1]} tried'
+  elif enough[0] == 0:
+    worth = 'none: the VAE starts no lower'
+  else:
+    worth = f'more than {steps[enough[0] - 1]} and at most {steps[enough[0]]}'
+  return f'In gradient steps on the posterior of the VAE at test time, IA-VAE is worth {worth}.'
+
+
+def _unfreezing(elbo: Mapping[str, float]) -> str | None:
+  if not elbo.keys() >= {'unfrozen', 'ia_vae'}:
+    return None
+  change = elbo['unfrozen'] - elbo['ia_vae']
+  verdict = 'changes little' if abs(change) < EQUAL_WITHIN else 'helps' if change > 0 else 'hurts'
+  return f'Training the base together with the hypernetwork {verdict} ({change:+.2f} nats).'
+
+
+def _dead_bases(rows: Sequence[Mapping[str, Any]]) -> str:
+  dead = [i for i, row in enumerate(rows) if row['vae']['dead_units']]
+  if not dead:
+    return f'None of the {len(rows)} base VAEs has a dead hidden unit.'
+  elbos = ((i, rows[i]['vae']['elbo'], rows[i]['ia_vae']['elbo_mean']) for i in dead)
+  each = [f'base {i} reaches {number(vae)}, its IA-VAEs {number(ia)}' for i, vae, ia in elbos]
+  return f'A hidden unit is dead in {len(dead)} of {len(rows)} base VAEs: {_joined(each)} nats.'

@@ -1,0 +1,137 @@
+"""Stages: how is an ensemble trained so that a kill at any moment costs at most one call?
+
+A stage lives in <workdir>/checkpoints/<name>. Running it again resumes it, or returns at once if it
+is finished; either way the caller gets what the checkpoint holds, verified. Metrics go to
+<workdir>/metrics.jsonl, one line a call.
+"""
+
+import json
+import pathlib
+import time
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import optax
+from rich.console import Console
+
+from iavae import ensemble
+from iavae.checkpoint import Checkpoints
+from iavae.errors import NonFiniteError
+from iavae.rng import model_rngs, purpose_rng
+from iavae.terminal import stage_progress
+from iavae.types import Array, InferenceMethod, Params
+
+
+class Stage(NamedTuple):
+  """M models of one method to train.
+
+  Attributes:
+    name: of the checkpoint directory, and of the randomness.
+    params: the start, leading axis M.
+    frozen: paths that stay as they are.
+  """
+
+  name: str
+  method: InferenceMethod
+  params: Params
+  frozen: tuple[str, ...]
+  max_epochs: int
+
+
+class Hyperparameters(NamedTuple):
+  """How every stage of a run trains; see configs/synthetic.py."""
+
+  learning_rate: float
+  batch_size: int
+  max_epochs: int
+  patience: int
+  epochs_per_call: int
+
+
+class Trained(NamedTuple):
+  """What a stage leaves: params with leading axis M, epochs trained [M], seconds of training."""
+
+  params: Params
+  epochs: np.ndarray
+  seconds: float
+
+
+def run(
+  stage: Stage,
+  x: Array,
+  hyperparameters: Hyperparameters,
+  *,
+  seed: int,
+  workdir: pathlib.Path,
+  console: Console,
+) -> Trained:
+  """Trains a stage, or the rest of it.
+
+  Args:
+    x: [N, ...], the training set.
+
+  Raises:
+    NonFiniteError: if a model meets a NaN or an infinity; the last good checkpoint is kept.
+    ConfigError: if the checkpoint is of another model.
+  """
+  num_models = jax.tree.leaves(stage.params)[0].shape[0]
+  trained, frozen = ensemble.partition(stage.params, stage.frozen)
+  program = ensemble.make_program(
+    stage.method,
+    optax.adam(hyperparameters.learning_rate),
+    batch_size=hyperparameters.batch_size,
+    max_epochs=stage.max_epochs,
+    patience=hyperparameters.patience,
+    epochs_per_call=hyperparameters.epochs_per_call,
+  )
+  rngs = model_rngs(purpose_rng(seed, stage.name, 'train'), num_models)
+  shared_rng = purpose_rng(seed, stage.name, 'shuffle')
+  start = program.init(trained)
+  with Checkpoints(workdir / 'checkpoints' / stage.name) as checkpoints:
+    state = checkpoints.restore(start) or start
+    with stage_progress(console, stage.name, num_models, stage.max_epochs) as report:
+      while True:
+        epoch, active = int(np.max(state.epoch)), int(np.sum(~np.asarray(state.stopped)))
+        report(epoch, float(np.mean(state.elbo)), active)
+        if not active:
+          break
+        began = time.perf_counter()
+        state = ensemble.train_call(program, state, frozen, rngs, shared_rng, x)
+        _raise_if_failed(state, stage.name)
+        checkpoints.save(int(np.max(state.epoch)), state)
+        _log(workdir, stage.name, state, time.perf_counter() - began)
+  # What later stages see is what the checkpoint holds
+  with Checkpoints(workdir / 'checkpoints' / stage.name) as checkpoints:
+    state = checkpoints.restore(start)
+  params = ensemble.merge(state.params, frozen)
+  return Trained(params, np.asarray(state.epoch), _seconds(workdir, stage.name))
+
+
+def _raise_if_failed(state: ensemble.EnsembleState, name: str) -> None:
+  failed = np.flatnonzero(np.asarray(state.failed))
+  if len(failed):
+    epochs = sorted({int(state.epoch[m]) + 1 for m in failed})
+    raise NonFiniteError(
+      f'stage {name}: NaN or infinity in model {", ".join(map(str, failed))} in epoch '
+      f'{", ".join(map(str, epochs))}; the last good checkpoint is kept. Try a smaller '
+      '--config.training.learning_rate with another --workdir.'
+    )
+
+
+def _log(workdir: pathlib.Path, name: str, state: ensemble.EnsembleState, seconds: float) -> None:
+  line = {
+    'stage': name,
+    'epoch': int(np.max(state.epoch)),
+    'elbo_mean': float(np.mean(state.elbo)),
+    'num_training': int(np.sum(~np.asarray(state.stopped))),
+    'seconds': seconds,
+  }
+  with open(workdir / 'metrics.jsonl', 'a', encoding='utf8') as file:
+    file.write(json.dumps(line) + '\n')
+
+
+def _seconds(workdir: pathlib.Path, name: str) -> float:
+  """Training time of a stage over all its runs; an epoch trained twice after a kill counts once."""
+  lines = map(json.loads, (workdir / 'metrics.jsonl').read_text(encoding='utf8').splitlines())
+  return sum({line['epoch']: line['seconds'] for line in lines if line['stage'] == name}.values())

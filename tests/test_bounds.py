@@ -1,0 +1,150 @@
+"""Bounds, posteriors and refinement on the linear-Gaussian oracle, whose answers are exact."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from scipy import stats
+
+from iavae import bounds
+from iavae.models import linear_gaussian
+from iavae.posteriors.gaussian import DiagonalGaussian, standard_normal
+from iavae.refine import refine, refinement_path
+
+NOISE = 0.5
+MODEL = linear_gaussian.make(data_dim=4, latent_dim=2, noise_scale=NOISE)
+PARAMS = MODEL.init(jax.random.key(3))
+X = MODEL.sample(PARAMS, MODEL.sample_prior(PARAMS, jax.random.key(4)), jax.random.key(5))
+LOG_EVIDENCE = float(linear_gaussian.log_evidence(PARAMS, X, NOISE))
+EXACT = linear_gaussian.posterior(PARAMS, X, NOISE)
+WRONG = DiagonalGaussian(
+  EXACT.mean + jnp.array([0.3, -0.2]), EXACT.log_scale + jnp.array([0.4, -0.3])
+)
+
+
+def kl(q, p):
+  """KL between diagonal Gaussians, written out."""
+  vq, vp = np.exp(2 * np.asarray(q.log_scale)), np.exp(2 * np.asarray(p.log_scale))
+  squares = (np.asarray(q.mean) - np.asarray(p.mean)) ** 2
+  return 0.5 * np.sum(vq / vp + squares / vp - 1 + np.log(vp / vq))
+
+
+def mean_and_error(values):
+  values = np.asarray(values, np.float64)
+  return values.mean(), values.std(ddof=1) / np.sqrt(len(values))
+
+
+def test_evidence_equals_scipy():
+  weight = np.asarray(PARAMS['weight'], np.float64)
+  covariance = weight @ weight.T + NOISE**2 * np.eye(4)
+  expected = stats.multivariate_normal.logpdf(np.asarray(X), np.asarray(PARAMS['bias']), covariance)
+  assert pytest.approx(expected, abs=1e-4) == LOG_EVIDENCE
+
+
+def test_columns_are_orthogonal():
+  gram = np.asarray(PARAMS['weight'].T @ PARAMS['weight'])
+  np.testing.assert_allclose(gram - np.diag(np.diag(gram)), 0, atol=1e-5)
+
+
+def test_too_many_latents_is_refused():
+  with pytest.raises(ValueError, match='latent_dim=5 needs data_dim'):
+    linear_gaussian.make(data_dim=4, latent_dim=5)
+
+
+def test_exact_posterior_has_constant_log_weight():
+  """p(x, z) / q(z) = p(x) for every z if q is the posterior: zero variance, not only zero gap."""
+  rngs = jax.random.split(jax.random.key(0), 100)
+  values = jax.vmap(lambda rng: bounds.iwae_bound(MODEL, PARAMS, EXACT, X, rng, 1))(rngs)
+  np.testing.assert_allclose(values, LOG_EVIDENCE, atol=1e-4)
+
+
+@pytest.mark.parametrize('closed_form', [True, False])
+def test_elbo_is_evidence_minus_kl(closed_form):
+  model = MODEL._replace(standard_normal_prior=closed_form)
+  rngs = jax.random.split(jax.random.key(1), 20_000)
+  values = jax.vmap(lambda rng: bounds.elbo(model, PARAMS, WRONG, X, rng))(rngs)
+  mean, error = mean_and_error(values)
+  assert mean == pytest.approx(LOG_EVIDENCE - kl(WRONG, EXACT), abs=5 * error)
+  assert error < 0.05
+
+
+def test_more_samples_only_average():
+  rngs = jax.random.split(jax.random.key(2), 4000)
+  mean, error = mean_and_error(
+    jax.vmap(lambda rng: bounds.elbo(MODEL, PARAMS, WRONG, X, rng, num_samples=8))(rngs)
+  )
+  assert mean == pytest.approx(LOG_EVIDENCE - kl(WRONG, EXACT), abs=5 * error)
+
+
+def test_iwae_rises_with_samples_and_stays_below_evidence():
+  rngs = jax.random.split(jax.random.key(6), 4000)
+  results = [
+    mean_and_error(jax.vmap(lambda rng: bounds.iwae_bound(MODEL, PARAMS, WRONG, X, rng, s))(rngs))
+    for s in (1, 4, 16, 256)
+  ]
+  means = [mean for mean, _ in results]
+  assert means == sorted(means)
+  assert means[-1] <= LOG_EVIDENCE + 5 * results[-1][1]
+  assert means[-1] == pytest.approx(LOG_EVIDENCE, abs=0.02)
+
+
+def test_beta_weighs_the_kl_only():
+  loss = bounds.bound_loss(MODEL, lambda params, x, rng: WRONG)
+  params, rng = {'model': PARAMS, 'inference': {}}, jax.random.key(7)
+  at_one, metrics = loss(params, X, rng, 1.0)
+  at_half, same = loss(params, X, rng, 0.5)
+  assert at_one == pytest.approx(-float(metrics['elbo']), rel=1e-6)
+  assert float(at_one - at_half) == pytest.approx(0.5 * float(WRONG.standard_normal_kl()), rel=1e-4)
+  assert metrics == same
+
+
+def test_standard_normal_kl():
+  assert WRONG.standard_normal_kl() == pytest.approx(kl(WRONG, standard_normal(2)), rel=1e-5)
+  assert standard_normal(3).standard_normal_kl() == 0
+
+
+def test_log_prob_of_a_draw_equals_scipy():
+  z, log_prob = WRONG.sample_and_log_prob(jax.random.key(8))
+  expected = stats.norm.logpdf(
+    np.asarray(z), np.asarray(WRONG.mean), np.exp(np.asarray(WRONG.log_scale))
+  )
+  assert log_prob == pytest.approx(expected.sum(), abs=1e-4)
+
+
+def test_draws_have_the_posteriors_moments():
+  z = jax.vmap(lambda rng: WRONG.sample_and_log_prob(rng)[0])(
+    jax.random.split(jax.random.key(9), 50_000)
+  )
+  scale = np.exp(np.asarray(WRONG.log_scale))
+  np.testing.assert_allclose(np.mean(z, axis=0), WRONG.mean, atol=5 * scale.max() / np.sqrt(50_000))
+  np.testing.assert_allclose(np.std(z, axis=0), scale, atol=5 * scale.max() / np.sqrt(100_000))
+
+
+@pytest.mark.parametrize('start', [standard_normal(2), WRONG], ids=['prior', 'wrong'])
+def test_refine_reaches_the_posterior(start):
+  rate = optax.cosine_decay_schedule(0.05, 2000)
+  q = refine(MODEL, PARAMS, start, X, jax.random.key(10), num_steps=2000, learning_rate=rate)
+  assert kl(q, EXACT) < 0.005
+
+
+def test_zero_steps_return_the_start():
+  q = refine(MODEL, PARAMS, WRONG, X, jax.random.key(0), num_steps=0, learning_rate=0.1)
+  np.testing.assert_array_equal(q.mean, WRONG.mean)
+  np.testing.assert_array_equal(q.log_scale, WRONG.log_scale)
+
+
+def test_path_ends_where_refine_ends():
+  """With the exact bound the path's last value is the bound of the refined posterior."""
+
+  def exact(model, params, q, x, rng):
+    difference = jnp.sum((q.mean - EXACT.mean) ** 2 + (q.log_scale - EXACT.log_scale) ** 2)
+    return LOG_EVIDENCE - difference
+
+  options = {'num_steps': 30, 'learning_rate': 0.05, 'bound': exact}
+  path = refinement_path(MODEL, PARAMS, WRONG, X, jax.random.key(0), **options)
+  q = refine(MODEL, PARAMS, WRONG, X, jax.random.key(0), **options)
+  assert path.shape == (31,)
+  assert path[0] == pytest.approx(float(exact(None, None, WRONG, None, None)))
+  assert path[-1] == pytest.approx(float(exact(None, None, q, None, None)))
+  assert path[-1] > path[0]

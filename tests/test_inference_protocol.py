@@ -1,0 +1,113 @@
+"""Every inference method, found by name, keeps the one contract."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from iavae import inference, networks
+from iavae.models import linear_gaussian
+
+NOISE = 0.5
+MODEL = linear_gaussian.make(data_dim=3, latent_dim=2, noise_scale=NOISE)
+ENCODER = networks.mlp((8,), {'mean': 2, 'log_var': 2}, 'tanh')
+X = jax.random.normal(jax.random.key(0), (8, 3))
+RNG = jax.random.key(1)
+
+
+@pytest.fixture(params=inference.names())
+def method(request):
+  return inference.find(request.param).make(MODEL, ENCODER)
+
+
+@pytest.fixture
+def params(method):
+  return method.init(jax.random.key(2), X[0])
+
+
+def test_make_takes_the_defaults(request):
+  for name in inference.names():
+    module = inference.find(name)
+    options = inspect.signature(module.make).parameters
+    assert list(options)[:2] == ['model', 'encoder']
+    for key, value in module.DEFAULTS.items():
+      assert options[key].default == value, (name, key)
+
+
+def test_argument_names(method):
+  assert list(inspect.signature(method.init).parameters) == ['rng', 'x']
+  assert list(inspect.signature(method.infer).parameters) == ['params', 'x', 'rng']
+  assert list(inspect.signature(method.loss).parameters) == ['params', 'x', 'rng', 'beta']
+
+
+def test_params_have_both_halves(params):
+  assert set(params) == {'model', 'inference'}
+
+
+def test_infer_is_pure_and_jit_equals_eager(method, params):
+  first, second = method.infer(params, X[0], RNG), method.infer(params, X[0], RNG)
+  jax.tree.map(np.testing.assert_array_equal, first, second)
+  compiled = jax.jit(method.infer)(params, X[0], RNG)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), first, compiled)
+
+
+def test_batch_equals_loop(method, params):
+  rngs = jax.random.split(RNG, len(X))
+  batched = jax.vmap(method.loss, in_axes=(None, 0, 0, None))(params, X, rngs, 0.7)[0]
+  single = [method.loss(params, x, rng, 0.7)[0] for x, rng in zip(X, rngs, strict=True)]
+  np.testing.assert_allclose(batched, single, rtol=1e-4)
+
+
+def test_loss_is_minus_the_elbo_at_beta_one(method, params):
+  loss, metrics = method.loss(params, X[0], RNG, 1.0)
+  assert float(loss) == pytest.approx(-float(metrics['elbo']), rel=1e-5)
+  assert metrics['kl'] >= 0
+
+
+def mean_loss(method, params, rng):
+  rngs = jax.random.split(rng, len(X))
+  return jax.vmap(method.loss, in_axes=(None, 0, 0, None))(params, X, rngs, 1.0)[0].mean()
+
+
+def test_every_inference_leaf_gets_a_gradient(method, params):
+  gradient = jax.grad(lambda p: mean_loss(method, p, RNG))(params)
+  for path, leaf in jax.tree_util.tree_leaves_with_path(gradient['inference']):
+    assert np.any(np.asarray(leaf) != 0), jax.tree_util.keystr(path)
+
+
+def test_training_approaches_the_evidence(method, params):
+  """The exact posterior mean is linear in x, so on 8 examples the gap must close to .1 nats."""
+  model_params = params['model']
+  evidence = np.mean([linear_gaussian.log_evidence(model_params, x, NOISE) for x in X])
+  optimizer = optax.adam(1e-2)
+
+  def step(carry, rng):
+    inference_params, opt_state = carry
+    gradient = jax.grad(lambda p: mean_loss(method, {'model': model_params, 'inference': p}, rng))(
+      inference_params
+    )
+    updates, opt_state = optimizer.update(gradient, opt_state)
+    return (optax.apply_updates(inference_params, updates), opt_state), None
+
+  start = (params['inference'], optimizer.init(params['inference']))
+  (trained, _), _ = jax.jit(
+    lambda start: jax.lax.scan(step, start, jax.random.split(jax.random.key(3), 2000))
+  )(start)
+  rngs = jax.random.split(jax.random.key(4), 500)
+
+  def elbo(inference_params):
+    full = {'model': model_params, 'inference': inference_params}
+    return -np.asarray(jax.vmap(lambda rng: mean_loss(method, full, rng))(rngs))
+
+  values, before = elbo(trained), elbo(params['inference']).mean()
+  error = values.std(ddof=1) / np.sqrt(len(values))
+  assert before < evidence - 1
+  assert evidence - 0.1 < values.mean() < evidence + 5 * error
+
+
+def test_unknown_method_is_named_with_its_neighbor():
+  with pytest.raises(ValueError, match=r"unknown method 'amortised'.*Did you mean 'amortized'\?"):
+    inference.find('amortised')

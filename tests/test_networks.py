@@ -1,0 +1,71 @@
+"""Networks against numpy, and their initialization against its definition."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from iavae import networks
+
+X = jnp.array([0.3, -1.2, 0.7])
+HEADS = {'mean': 2, 'log_var': 2}
+ACTIVATIONS = {
+  'relu': lambda u: np.maximum(u, 0),
+  'silu': lambda u: u / (1 + np.exp(-u)),
+  'tanh': np.tanh,
+  'glu': lambda u: u[: len(u) // 2] * u[len(u) // 2 :],
+}
+
+
+@pytest.mark.parametrize('activation', networks.ACTIVATIONS)
+def test_mlp_equals_numpy(activation):
+  network = networks.mlp((4, 3), HEADS, activation)
+  params = jax.tree.map(np.asarray, network.init(jax.random.key(0), X))
+  u = np.asarray(X)
+  for name in ('hidden_0', 'hidden_1'):
+    u = ACTIVATIONS[activation](u @ params[name]['kernel'] + params[name]['bias'])
+  for name, value in network.apply(params, X).items():
+    np.testing.assert_allclose(value, u @ params[name]['kernel'] + params[name]['bias'], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ('hidden', 'activation', 'expected'),
+  [
+    (2, 'relu', 20),
+    (8, 'relu', 68),
+    (8, 'silu', 68),
+    (14, 'relu', 116),
+    (20, 'relu', 164),
+    (5, 'glu', 64),
+  ],
+)
+def test_parameter_counts(hidden, activation, expected):
+  params = networks.mlp((hidden,), HEADS, activation).init(jax.random.key(0), X)
+  assert sum(leaf.size for leaf in jax.tree.leaves(params)) == expected
+
+
+def test_initialization_is_uniform_in_one_over_root_fan_in():
+  init = networks.mlp((2,), HEADS).init
+  params = jax.vmap(init, in_axes=(0, None))(jax.random.split(jax.random.key(0), 2000), X)
+  for layer, fan_in in (('hidden_0', 3), ('mean', 2)):
+    for name in ('kernel', 'bias'):
+      values, limit = np.asarray(params[layer][name]).ravel(), fan_in**-0.5
+      assert np.abs(values).max() <= limit
+      # standard deviation limit / sqrt(3); 5 standard errors of it (kurtosis 1.8)
+      error = 5 * limit / np.sqrt(3) * np.sqrt(0.8 / 4 / len(values))
+      assert values.std() == pytest.approx(limit / np.sqrt(3), abs=error)
+
+
+def test_unknown_activation():
+  with pytest.raises(ValueError, match="unknown activation 'swish'"):
+    networks.mlp((2,), HEADS, 'swish')
+
+
+def test_dead_units_are_counted():
+  params = networks.mlp((3,), HEADS).init(jax.random.key(0), X)
+  x = jax.random.uniform(jax.random.key(1), (50, 3), minval=0.1)
+  params['hidden_0'] = {
+    'kernel': jnp.array([[1.0, -1.0, 0.0]] * 3),
+    'bias': jnp.array([0.0, 0.0, 0.1]),
+  }
+  assert networks.num_dead_units(params, x) == 1
