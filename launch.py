@@ -3,7 +3,7 @@
   python launch.py --config=configs/synthetic.py [--config.<key>=<value> ...] [--workdir=DIR]
 
   --config    a file of configs/; --config=configs/synthetic.py:<method> adapts by another method.
-              Its keys, with their units, are in the file; any is overridden by --config.<key>=<value>.
+              Its keys and their units are in the file; --config.<key>=<value> overrides any.
   --workdir   where checkpoints, results.json, per_example.npz, figures and report.html go
               (default: runs/<config name>). The same command again resumes a run that was
               interrupted, or evaluates again one that is finished.
@@ -12,8 +12,11 @@ Exit codes: 0 done, 1 a defect, 2 a bad flag, config or input, 3 NaN or infinity
 4 the work directory is in use, 130 interrupted.
 """
 
+import errno
+import io
 import os
 import pathlib
+import re
 import sys
 
 CACHE = pathlib.Path(os.environ.get('XDG_CACHE_HOME', '~/.cache')).expanduser() / 'iavae' / 'xla'
@@ -26,24 +29,39 @@ def _parse(argv: list[str]):
 
   from iavae.errors import ConfigError
 
-  config_flag = config_flags.DEFINE_config_file('config', None, 'Config file.', lock_config=True)
-  workdir_flag = flags.DEFINE_string('workdir', None, 'Work directory.')
+  values = flags.FlagValues()
+  flags.DEFINE_string('workdir', None, 'Work directory.', values)
   try:
-    positional = flags.FLAGS(argv)[1:]
-  except FileNotFoundError as error:
-    raise ConfigError(f'--config: there is no file {error.filename or error}') from None
-  except (flags.Error, AttributeError, KeyError, TypeError, ValueError, SyntaxError) as error:
+    config_flags.DEFINE_config_file(
+      'config', None, 'Config file.', values, lock_config=True, sys_argv=argv
+    )
+    positional = values(argv)[1:]
+    if values.config is not None:
+      values.config.get('experiment')  # the error of a file that cannot be read comes only now
+  except Exception as error:  # a config file is code: it may raise anything
     raise ConfigError(_one_line(error)) from None
   if positional:
     raise ConfigError(f'{positional[0]!r} is not a flag; see python launch.py --help')
-  if config_flag.value is None:
+  if values.config is None:
     raise ConfigError('--config is missing, e.g. --config=configs/synthetic.py; see --help')
-  name = pathlib.Path(flags.FLAGS['config'].config_filename).stem
-  return config_flag.value, pathlib.Path(workdir_flag.value or f'runs/{name}').absolute()
+  name = pathlib.Path(values['config'].config_filename).stem
+  return values.config, pathlib.Path(values.workdir or f'runs/{name}').absolute()
 
 
-def _one_line(error: BaseException) -> str:
-  return ' '.join(str(error.args[0] if error.args else error).split())
+def _one_line(error: Exception) -> str:
+  """What absl or ml_collections, which tell of some errors in several lines, want to say."""
+  text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+  near = re.search(r'Did you mean "(.+)" instead of "(.+)"', text)
+  if near:
+    return f'the config has no key {near[2]}. Did you mean {near[1]}?'
+  if isinstance(error, (KeyError, AttributeError)) and re.fullmatch(r'\W*\w+\W*', text):
+    return 'the config has no key ' + re.sub(r'\W', '', text)
+  if isinstance(error, OSError):
+    reason = str(error.__cause__ or error).strip().splitlines()[-1].strip()
+    return 'cannot read the file of --config: ' + re.sub(r'^\[Errno \d+\] ', '', reason)
+  if 'Traceback' in text:
+    return f'the file of --config raises: {text.strip().splitlines()[-1]}'
+  return ' '.join(text.split())
 
 
 def _configure_jax() -> None:
@@ -56,8 +74,24 @@ def _configure_jax() -> None:
   os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
 
 
+def _tame_streams() -> None:
+  """A terminal without UTF-8 shows '?' instead of ending the run, a damaged checkpoint no noise."""
+  for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):
+      stream.reconfigure(errors='replace')
+  default = sys.unraisablehook
+
+  def hook(unraisable) -> None:
+    # TensorStore's, after a damaged leaf, of which the program itself warns
+    if str(unraisable.exc_value) != 'Event loop is closed':
+      default(unraisable)
+
+  sys.unraisablehook = hook
+
+
 def main(argv: list[str]) -> int:
   """Runs the experiment that the config names; returns the exit code."""
+  _tame_streams()
   if {'--help', '-h', '-help', '--helpfull'} & set(argv[1:]):
     print(__doc__.strip())
     return 0
@@ -75,6 +109,14 @@ def main(argv: list[str]) -> int:
   except KeyboardInterrupt:
     print('interrupted; the same command resumes the run', file=sys.stderr)
     return 130
+  except Exception as error:  # the OS says it in an OSError, Orbax in others
+    if os.strerror(errno.ENOSPC) not in str(error):
+      raise
+    print(
+      f'error: no space left for {workdir}; free some, then the same command resumes the run',
+      file=sys.stderr,
+    )
+    return 2
   return 0
 
 

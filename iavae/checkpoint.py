@@ -1,7 +1,7 @@
 """Checkpoints: what survives a kill? The only file that knows Orbax.
 
-A checkpoint is a flat dict {leaf name: array} and the SHA-256 digest of all of it, saved by Orbax in
-one atomic step. Restoring verifies the digest, the names, the shapes and the types; a damaged
+A checkpoint is a flat dict {leaf name: array} and the SHA-256 digest of all of it, saved by Orbax
+in one atomic step. Restoring verifies the digest, the names, the shapes and the types; a damaged
 newest step is skipped, with a warning, for the one before it.
 """
 
@@ -13,11 +13,13 @@ from typing import TypeVar
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging as absl_logging
 
 from iavae.errors import ConfigError
 
 Tree = TypeVar('Tree')
 _DIGEST = 'sha256'
+absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax logs with tracebacks what it raises too
 
 
 def _flatten(tree: Tree) -> dict[str, np.ndarray]:
@@ -61,6 +63,7 @@ class Checkpoints:
     self.directory = directory
     options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
     self._manager = ocp.CheckpointManager(directory, options=options)
+    self._damaged: list[int] = []  # newer than the one that was restored
 
   def __enter__(self) -> 'Checkpoints':
     return self
@@ -69,8 +72,15 @@ class Checkpoints:
     self._manager.close()
 
   def save(self, step: int, tree: Tree) -> None:
-    """Saves in the background; a failure is raised by the next save or on leaving."""
+    """Saves in the background; a failure is raised by the next save or on leaving.
+
+    Raises:
+      RuntimeError: if the directory holds this step or a newer one, unless `restore` found it
+        damaged: such a step makes way.
+    """
     leaves = _flatten(tree)
+    while self._damaged:
+      self._manager.delete(self._damaged.pop())
     saved = self._manager.save(
       step, args=ocp.args.StandardSave(leaves | {_DIGEST: _digest(leaves)})
     )
@@ -81,20 +91,29 @@ class Checkpoints:
     """The newest intact checkpoint as a tree like `like`; None if there is none.
 
     Raises:
-      ConfigError: if its leaves differ from `like` in name, shape or type.
+      ConfigError: if its leaves differ from `like` in name, shape or type, or if there are
+        checkpoints and all are damaged: to start over in silence would hide the loss.
     """
     like_leaves = _flatten(like)
-    for step in sorted(self._manager.all_steps(), reverse=True):
+    steps = sorted(self._manager.all_steps(), reverse=True)
+    for i, step in enumerate(steps):
       leaves = self._read(step)
       if leaves is not None:
+        self._damaged = steps[:i]
         _check_leaves(leaves, like_leaves, str(self.directory))
         return jax.tree.unflatten(jax.tree.structure(like), [leaves[name] for name in like_leaves])
+    if steps:
+      raise ConfigError(
+        f'every checkpoint in {self.directory} is damaged; delete it to train this stage again'
+      )
     return None
 
   def _read(self, step: int) -> dict[str, np.ndarray] | None:
     """Leaves of one step, None if it is damaged."""
     try:
-      leaves = dict(self._manager.restore(step, args=ocp.args.StandardRestore()))
+      # Not through the manager, which reads no step at all if the newest lacks a part
+      with ocp.StandardCheckpointer() as reader:
+        leaves = dict(reader.restore(self.directory / str(step) / 'default'))
       digest = leaves.pop(_DIGEST)
       intact = np.array_equal(digest, _digest(leaves))
     except (ValueError, KeyError, OSError, TypeError) as error:

@@ -2,7 +2,6 @@
 
 import difflib
 import json
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,8 +17,13 @@ def _is_int(value: Any) -> bool:
   return isinstance(value, int) and not isinstance(value, bool)
 
 
-POSITIVE: Check = (lambda v: math.isfinite(v) and v > 0, 'a finite number above 0')
-NATURAL: Check = (lambda v: _is_int(v) and v >= 1, 'a whole number, 1 or more')
+# Within the range of float32, in which the training runs
+POSITIVE: Check = (
+  lambda v: not isinstance(v, bool) and 1e-37 <= v <= 1e37,
+  'a finite number above 0 (1e-37 to 1e37)',
+)
+# Twice as many, the epochs of two stages, must fit in 32 bits
+NATURAL: Check = (lambda v: _is_int(v) and 1 <= v <= 10**9, 'a whole number from 1 to 10^9')
 SEED: Check = (lambda v: _is_int(v) and 0 <= v < 2**32, 'a whole number from 0 to 2^32 - 1')
 
 
@@ -52,17 +56,22 @@ def validate(config: ConfigDict, checks: dict[str, Check]) -> None:
   """Checks every leaf of a config.
 
   Args:
-    checks: dotted key -> (predicate, what it asks for in words); every key of the config has one.
+    checks: dotted key -> (predicate, what it asks for in words), for every key of the config.
 
   Raises:
-    ConfigError: one line for each bad value, or for an unknown method.
+    ConfigError: one line for each bad value, each missing and each unknown key, or for an unknown
+      method.
   """
-  problems = []
-  for key, value in flatten(config).items():
+  flat = flatten(config)
+  problems = [f'--config.{key} is missing in the config' for key in checks if key not in flat]
+  for key, value in flat.items():
+    if key not in checks:
+      problems.append(f'--config.{key} is not a key.{suggestion(key, list(checks))}')
+      continue
     predicate, words = checks[key]
     try:
       ok = predicate(value)
-    except TypeError:
+    except (TypeError, OverflowError):
       ok = False
     if not ok:
       problems.append(f'--config.{key}={value!r} is not {words}')
@@ -87,11 +96,12 @@ def flatten(config: ConfigDict) -> dict[str, Any]:
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
   """Lines 'key: old -> new' for two nested dicts read back from or written to JSON."""
+  absent = '(absent)'
   old, new = (json.loads(json.dumps(flatten(ConfigDict(c)))) for c in (old, new))
   return [
-    f'{key}: {old.get(key, "(absent)")} -> {new.get(key, "(absent)")}'
+    f'{key}: {old.get(key, absent)} -> {new.get(key, absent)}'
     for key in sorted(old.keys() | new.keys())
-    if old.get(key) != new.get(key)
+    if old.get(key, absent) != new.get(key, absent)
   ]
 
 

@@ -92,9 +92,9 @@ def _shuffle(rng: Array, order: Array) -> Array:
   """
   num_examples = order.shape[0]
   units = np.array([a for a in range(1, num_examples + 1) if math.gcd(a, num_examples) == 1])
-  rng_factor, rng_shift = jax.random.split(rng)
-  factor = jnp.asarray(units, jnp.int32)[jax.random.randint(rng_factor, (), 0, len(units))]
-  shift = jax.random.randint(rng_shift, (), 0, num_examples)
+  bits = jax.random.bits(rng, (2,))  # taken modulo at most MAX_EXAMPLES: uniform to 1e-5
+  factor = jnp.asarray(units, jnp.int32)[bits[0] % len(units)]
+  shift = (bits[1] % num_examples).astype(jnp.int32)
   return order[(factor * jnp.arange(num_examples) + shift) % num_examples]
 
 

@@ -101,7 +101,8 @@ _MARKERS = {
     'markeredgecolor': 'black',
     'label': 'MAP',
   },
-  'vae_mean': {**_CROSS, 'color': _ORANGE, 'label': 'mean of VAE'},
+  # Larger, so that it shows below the other where the two means agree
+  'vae_mean': {**_CROSS, 'markersize': 17, 'color': _ORANGE, 'label': 'mean of VAE'},
   'ia_vae_mean': {**_CROSS, 'color': _BLUE, 'label': 'mean of IA-VAE'},
 }
 
@@ -228,6 +229,8 @@ def figure_refinement(results: Results, per_example: PerExample) -> Figure:
   """True ELBO by number of gradient steps on the posterior, from both encoders."""
   del per_example
   r = results['refinement']
+  if not r['num_steps']:
+    return _skipped('Refinement at test time was skipped by the config.')
   figure = Figure(figsize=(9, 4), layout='constrained')
   axes = figure.subplots()
   for method, label in paper.METHODS.items():

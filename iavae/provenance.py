@@ -3,7 +3,9 @@
 import importlib.metadata
 import pathlib
 import platform
+import shlex
 import subprocess
+import sys
 from typing import Any
 
 import jax
@@ -28,9 +30,10 @@ def git_commit() -> str:
 
 
 def describe(config: ConfigDict) -> dict[str, Any]:
-  """config, seed, git commit, versions, device; ready for JSON."""
+  """command, config, seed, git commit, versions, device; ready for JSON."""
   device = jax.devices()[0]
   return {
+    'command': shlex.join(['python', *sys.argv]),
     'config': config.to_dict(),
     'seed': config.seed,
     'git_commit': git_commit(),

@@ -202,7 +202,9 @@ def refinement(results: Results) -> Table:
     ('steps', 'from VAE: ELBO', 'from IA-VAE: ELBO', 'from VAE: gap', 'from IA-VAE: gap'),
     rows,
     'Adam on mean and log scale of every posterior with the exact gradient, from the pair of Table '
-    f'3; at each number of steps the best of the learning rates {rates}.',
+    f'3; at each number of steps the best of the learning rates {rates}.'
+    if rows
+    else 'Skipped by the config.',
   )
 
 
@@ -293,7 +295,9 @@ def _efficiency(elbo: Mapping[str, float], controls: Mapping[str, Any]) -> str |
   return f'With the training budget of IA-VAE ({size["ia_vae"]} parameters), {each}: {end}'
 
 
-def _steps(r: Mapping[str, Any]) -> str:
+def _steps(r: Mapping[str, Any]) -> str | None:
+  if not r['num_steps']:
+    return None
   goal = r['ia_vae'][0]
   enough = [i for i, elbo in enumerate(r['vae']) if elbo >= goal]
   steps = r['num_steps']

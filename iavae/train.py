@@ -8,6 +8,7 @@ is finished; either way the caller gets what the checkpoint holds, verified. Met
 import json
 import pathlib
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -37,6 +38,10 @@ class Stage(NamedTuple):
   params: Params
   frozen: tuple[str, ...]
   max_epochs: int
+
+  def num_models(self) -> int:
+    """M."""
+    return jax.tree.leaves(self.params)[0].shape[0]
 
 
 class Hyperparameters(NamedTuple):
@@ -75,7 +80,6 @@ def run(
     NonFiniteError: if a model meets a NaN or an infinity; the last good checkpoint is kept.
     ConfigError: if the checkpoint is of another model.
   """
-  num_models = jax.tree.leaves(stage.params)[0].shape[0]
   trained, frozen = ensemble.partition(stage.params, stage.frozen)
   program = ensemble.make_program(
     stage.method,
@@ -85,27 +89,42 @@ def run(
     patience=hyperparameters.patience,
     epochs_per_call=hyperparameters.epochs_per_call,
   )
-  rngs = model_rngs(purpose_rng(seed, stage.name, 'train'), num_models)
+  rngs = model_rngs(purpose_rng(seed, stage.name, 'train'), stage.num_models())
   shared_rng = purpose_rng(seed, stage.name, 'shuffle')
+
+  def call(state: ensemble.EnsembleState) -> ensemble.EnsembleState:
+    return ensemble.train_call(program, state, frozen, rngs, shared_rng, x)
+
   start = program.init(trained)
   with Checkpoints(workdir / 'checkpoints' / stage.name) as checkpoints:
-    state = checkpoints.restore(start) or start
-    with stage_progress(console, stage.name, num_models, stage.max_epochs) as report:
-      while True:
-        epoch, active = int(np.max(state.epoch)), int(np.sum(~np.asarray(state.stopped)))
-        report(epoch, float(np.mean(state.elbo)), active)
-        if not active:
-          break
-        began = time.perf_counter()
-        state = ensemble.train_call(program, state, frozen, rngs, shared_rng, x)
-        _raise_if_failed(state, stage.name)
-        checkpoints.save(int(np.max(state.epoch)), state)
-        _log(workdir, stage.name, state, time.perf_counter() - began)
+    _train(stage, call, checkpoints.restore(start) or start, checkpoints, workdir, console)
   # What later stages see is what the checkpoint holds
   with Checkpoints(workdir / 'checkpoints' / stage.name) as checkpoints:
     state = checkpoints.restore(start)
   params = ensemble.merge(state.params, frozen)
   return Trained(params, np.asarray(state.epoch), _seconds(workdir, stage.name))
+
+
+def _train(
+  stage: Stage,
+  call: Callable[[ensemble.EnsembleState], ensemble.EnsembleState],
+  state: ensemble.EnsembleState,
+  checkpoints: Checkpoints,
+  workdir: pathlib.Path,
+  console: Console,
+) -> None:
+  """Calls until all models have stopped; after each, a checkpoint and a line of metrics."""
+  with stage_progress(console, stage.name, stage.num_models(), stage.max_epochs) as report:
+    while True:
+      epoch, active = int(np.max(state.epoch)), int(np.sum(~np.asarray(state.stopped)))
+      report(epoch, float(np.mean(state.elbo)), active)
+      if not active:
+        return
+      began = time.perf_counter()
+      state = call(state)
+      _raise_if_failed(state, stage.name)
+      checkpoints.save(int(np.max(state.epoch)), state)
+      _log(workdir, stage.name, state, time.perf_counter() - began)
 
 
 def _raise_if_failed(state: ensemble.EnsembleState, name: str) -> None:
@@ -133,5 +152,12 @@ def _log(workdir: pathlib.Path, name: str, state: ensemble.EnsembleState, second
 
 def _seconds(workdir: pathlib.Path, name: str) -> float:
   """Training time of a stage over all its runs; an epoch trained twice after a kill counts once."""
-  lines = map(json.loads, (workdir / 'metrics.jsonl').read_text(encoding='utf8').splitlines())
-  return sum({line['epoch']: line['seconds'] for line in lines if line['stage'] == name}.values())
+  path, seconds = workdir / 'metrics.jsonl', {}
+  for text in path.read_text(encoding='utf8').splitlines() if path.exists() else ():
+    try:
+      line = json.loads(text)
+    except ValueError:  # cut off by a kill
+      continue
+    if line['stage'] == name:
+      seconds[line['epoch']] = line['seconds']
+  return sum(seconds.values())

@@ -53,12 +53,15 @@ def claim(workdir: pathlib.Path, config: dict[str, Any]) -> Iterator[None]:
 
 def _check_config(workdir: pathlib.Path, config: dict[str, Any]) -> None:
   path = workdir / 'config.json'
-  if path.exists():
-    changed = differences(json.loads(path.read_text(encoding='utf8')), config)
-    if changed:
-      raise ConfigError(
-        f'{workdir} holds a run of another config; use another --workdir (there -> here):\n  '
-        + '\n  '.join(changed)
-      )
-  else:
+  if not path.exists():
     write_text(path, json.dumps(config, indent=2) + '\n')
+    return
+  try:
+    changed = differences(json.loads(path.read_text(encoding='utf8')), config)
+  except (ValueError, TypeError, AttributeError):  # no JSON, or no dict in it
+    raise ConfigError(f'{path} is damaged; restore it, or use another --workdir') from None
+  if changed:
+    raise ConfigError(
+      f'{workdir} holds a run of another config; use another --workdir (there -> here):\n  '
+      + '\n  '.join(changed)
+    )

@@ -7,6 +7,7 @@ which leaves results.json and per_example.npz in the work directory.
 import importlib
 import pathlib
 import pkgutil
+from types import ModuleType
 
 from ml_collections import ConfigDict
 from rich.console import Console
@@ -16,16 +17,31 @@ from iavae import report, workdir
 from iavae.errors import ConfigError
 
 
+def find(name: str) -> ModuleType:
+  """The module of an experiment.
+
+  Raises:
+    ConfigError: for an unknown name, with the nearest known one.
+  """
+  files = [module.name for module in pkgutil.iter_modules(__path__)]
+  module = importlib.import_module(f'{__name__}.{name}') if name in files else None
+  if hasattr(module, 'CHECKS'):
+    return module
+  modules = {file: importlib.import_module(f'{__name__}.{file}') for file in files}
+  known = [file for file in files if hasattr(modules[file], 'CHECKS')]
+  raise ConfigError(
+    f'--config.experiment={name!r} is not one of {", ".join(known)}.'
+    + config_lib.suggestion(name, known)
+  )
+
+
 def run(config: ConfigDict, directory: pathlib.Path) -> None:
   """Validates the config, claims the work directory, runs the experiment, writes the report.
 
   Raises:
     IavaeError: with one line for the user.
   """
-  names = [module.name for module in pkgutil.iter_modules(__path__)]
-  if config.get('experiment') not in names:
-    raise ConfigError(f'--config.experiment={config.get("experiment")!r} is not one of {names}')
-  experiment = importlib.import_module(f'{__name__}.{config.experiment}')
+  experiment = find(str(config.get('experiment')))
   config_lib.validate(config, experiment.CHECKS)
   console = Console()
   with workdir.claim(directory, config.to_dict()):

@@ -51,7 +51,10 @@ CHECKS: dict[str, config_lib.Check] = {
   'training.epochs_per_call': config_lib.NATURAL,
   'controls': config_lib.some_of(*WARM_CONTROLS, *SCRATCH_CONTROLS),
   'widths': config_lib.increasing(1),
-  'refinement_steps': config_lib.increasing(0),
+  'refinement_steps': (
+    lambda v: v == () or (config_lib.increasing(0)[0](v) and v[0] == 0),
+    'empty or a tuple of increasing whole numbers from 0',
+  ),
 }
 
 
@@ -193,6 +196,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, console: Console) -> dict:
       stage, x, hyperparameters, seed=config.seed, workdir=workdir, console=console
     )
     stages[stage.name] = stage, trained
+    jax.clear_caches()  # the stage's programs are not called again, and hold memory
     return trained.params
 
   bases = run_stage(pretrain_stage(config, x))

@@ -28,8 +28,11 @@ Metrics = dict[str, np.ndarray]
 def infer_all(method: InferenceMethod, params: Params, x: Array) -> DiagonalGaussian:
   """q(z | x) of M models on N examples; leaves [M, N, Z]. params: leading axis M; x: [N, D]."""
   rng = jax.random.key(0)  # these methods are deterministic
-  examples = jax.vmap(method.infer, in_axes=(None, 0, None))
-  return jax.jit(jax.vmap(examples, in_axes=(0, None, None)))(params, x, rng)
+
+  def of_model(params: Params) -> DiagonalGaussian:
+    return jax.vmap(method.infer, in_axes=(None, 0, None))(params, x, rng)
+
+  return jax.jit(lambda params: jax.lax.map(of_model, params))(params)
 
 
 def model_metrics(q: DiagonalGaussian, x: Array, noise_scale: float) -> Metrics:
@@ -47,9 +50,11 @@ def model_metrics(q: DiagonalGaussian, x: Array, noise_scale: float) -> Metrics:
       'kl': q.standard_normal_kl(),
     }
 
-  of_model = jax.vmap(of_example)
-  values = jax.jit(jax.vmap(of_model, in_axes=(0, None)))(q, x)
-  return {name: np.asarray(value.mean(axis=1)) for name, value in values.items()}
+  def of_model(q: DiagonalGaussian) -> dict[str, Array]:
+    return jax.tree.map(jnp.mean, jax.vmap(of_example)(q, x))
+
+  values = jax.jit(lambda q: jax.lax.map(of_model, q))(q)
+  return {name: np.asarray(value) for name, value in values.items()}
 
 
 def exact_references(x: Array, noise_scale: float) -> dict[str, Array]:

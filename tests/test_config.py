@@ -1,0 +1,285 @@
+"""Config and command line: every wrong value is refused in one clear line, every right one passes.
+
+launch.main is called in this process: it leaves nothing behind if it refuses its input.
+"""
+
+import math
+import subprocess
+import sys
+
+import pytest
+from ml_collections import ConfigDict
+from runs import CONFIG, ROOT, launch, parse
+
+import launch as program
+from iavae import config as config_lib
+from iavae import experiments
+from iavae.errors import ConfigError
+from iavae.experiments import synthetic
+from iavae.experiments.synthetic import CHECKS
+
+NAN, INF = math.nan, math.inf
+NOT_NATURAL = [0, -1, 10**10, 2.5, NAN, INF, True, 'x', None, (1,)]
+NOT_POSITIVE = [0.0, -0.1, 1e-300, 1e300, NAN, INF, -INF, True, 10**400, 'x', None, (1.0,)]
+NOT_NAME = ['', 'rellu', 0, None, NAN, ('relu',)]
+WRONG = {
+  'experiment': ['', 'synthetik', 'synthetic_evaluation', '../synthetic', 0, None],
+  'method': ['', 'instance_adaptve', 'a:b', 0, None, NAN, ('amortized',)],
+  'seed': [-1, 2**32, 0.5, 0.0, NAN, True, '0', None],
+  'num_bases': NOT_NATURAL,
+  'num_seeds': NOT_NATURAL,
+  'data.num_examples': [0, 1, -5, 46_341, 10**20, NAN, INF, True, 'x', None, (64,)],
+  'data.noise_scale': NOT_POSITIVE,
+  'encoder.hidden': NOT_NATURAL,
+  'encoder.activation': NOT_NAME,
+  'hypernetwork.embedding_dim': NOT_NATURAL,
+  'hypernetwork.init_scale': NOT_POSITIVE,
+  'hypernetwork.layout': ['', 'tensors', 0, None, ('tensor',)],
+  'training.learning_rate': NOT_POSITIVE,
+  'training.batch_size': NOT_NATURAL,
+  'training.max_epochs': NOT_NATURAL,
+  'training.patience': NOT_NATURAL,
+  'training.epochs_per_call': NOT_NATURAL,
+  'controls': ['static', ('statik',), (1,), ('relu', 'relu'), ['relu'], 0, None, (('relu',),)],
+  'widths': [4, 'x', (0,), (-1, 2), (4, 2), (2, 2), (2.5,), ('2',), (True,), [2], None, (NAN,)],
+  'refinement_steps': [4, 'x', (-1,), (4, 2), (2, 2), (2.5,), ('2',), (False,), [2], None, (NAN,)],
+}
+RIGHT = {
+  'method': 'amortized',
+  'seed': 2**32 - 1,
+  'num_bases': 1,
+  'num_seeds': 10**9,
+  'data.num_examples': 46_340,
+  'data.noise_scale': 1e-3,
+  'encoder.activation': 'glu',
+  'hypernetwork.layout': 'layer',
+  'training.batch_size': 1,
+  'controls': (),
+  'widths': (7,),
+  'refinement_steps': (0,),
+}
+
+
+def config_with(key, value):
+  nested = parse().to_dict()
+  group, _, name = key.rpartition('.')
+  (nested[group] if group else nested)[name] = value
+  return ConfigDict(nested)  # of a dict, which casts no value
+
+
+def refuse(capfd, *arguments):
+  """stderr of launch.main, which has to refuse its command line with exit code 2."""
+  code = program.main(['launch.py', *arguments])
+  out, err = capfd.readouterr()
+  assert (code, out) == (2, '')
+  assert err.startswith('error: ')
+  assert 'Traceback' not in err
+  return err.removeprefix('error: ').removesuffix('\n')
+
+
+def test_every_key_has_a_check_and_every_check_a_key():
+  assert set(config_lib.flatten(parse())) == set(CHECKS) == set(WRONG)
+
+
+def test_defaults_are_sensible():
+  config_lib.validate(parse(), CHECKS)
+
+
+@pytest.mark.parametrize('key', sorted(RIGHT))
+def test_a_right_value_passes(key):
+  config_lib.validate(config_with(key, RIGHT[key]), CHECKS)
+
+
+@pytest.mark.parametrize(
+  ('key', 'value'), [(key, value) for key, values in WRONG.items() for value in values]
+)
+def test_a_wrong_value_is_refused_by_name(key, value, tmp_path, monkeypatch):
+  monkeypatch.setattr(synthetic, 'run', lambda *_: pytest.fail(f'{key}={value!r} is accepted'))
+  config = config_with(key, value)
+  with pytest.raises(ConfigError, match=f'--config.{key}') as caught:
+    experiments.run(config, tmp_path / 'never')
+  assert len(str(caught.value).splitlines()) == 1
+  assert not (tmp_path / 'never').exists()
+
+
+@pytest.mark.parametrize('key', sorted(WRONG))
+def test_a_missing_key_is_refused_by_name(key):
+  config = parse().copy_and_resolve_references()
+  group, _, name = key.rpartition('.')
+  with config.unlocked():
+    del (config[group] if group else config)[name]
+  with pytest.raises(ConfigError, match=f'^--config.{key} is missing'):
+    config_lib.validate(config, CHECKS)
+
+
+def test_an_unknown_key_of_a_config_file_is_refused():
+  config = config_with('training.patiense', 3)
+  with pytest.raises(ConfigError) as caught:
+    config_lib.validate(config, CHECKS)
+  expected = '--config.training.patiense is not a key. Did you mean training.patience?'
+  assert str(caught.value) == expected
+
+
+def test_one_line_for_each_bad_key(capfd):
+  err = refuse(
+    capfd,
+    f'--config={CONFIG}',
+    '--config.seed=-1',
+    '--config.training.patience=0',
+    '--config.widths=(3,2)',
+  )
+  assert err.splitlines() == [
+    '--config.seed=-1 is not a whole number from 0 to 2^32 - 1',
+    '--config.training.patience=0 is not a whole number from 1 to 10^9',
+    '--config.widths=(3, 2) is not a tuple of increasing whole numbers, 1 or more',
+  ]
+
+
+@pytest.mark.parametrize(
+  ('argument', 'expected'),
+  [
+    ('--config.num_base=3', 'the config has no key num_base. Did you mean num_bases?'),
+    (
+      '--config.data.num_exmples=3',
+      'the config has no key num_exmples. Did you mean num_examples?',
+    ),
+    ('--config.get=3', 'the config has no key get'),
+    (
+      '--config.num_bases=x',
+      "flag --config.num_bases=x: invalid literal for int() with base 10: 'x'",
+    ),
+    (
+      '--config.num_bases=1.5',
+      "flag --config.num_bases=1.5: invalid literal for int() with base 10: '1.5'",
+    ),
+    (
+      '--config.training.learning_rate=',
+      "flag --config.training.learning_rate=: could not convert string to float: ''",
+    ),
+    (
+      '--config.training.learning_rate=1e999',
+      '--config.training.learning_rate=inf is not a finite number above 0 (1e-37 to 1e37)',
+    ),
+    ('--config.data=5', "flag --config.data=5: Failed to parse '5' as a ConfigDict"),
+    ('--config.controls=("a",', 'flag --config.controls=("a",: Error while parsing string'),
+    ('--config.controls=statik', "--config.controls=('statik',) is not a tuple out of static"),
+    ('--config.num_bases', 'Missing value for flag --config.num_bases'),
+    (
+      '--config.method=instance_adaptve',
+      "--config.method: unknown method 'instance_adaptve'; one of amortized, instance_adaptive. "
+      "Did you mean 'instance_adaptive'?",
+    ),
+    (
+      '--config.experiment=synthetik',
+      "--config.experiment='synthetik' is not one of synthetic. Did you mean synthetic?",
+    ),
+    ('positional', "'positional' is not a flag; see python launch.py --help"),
+    ('--wrokdir=x', "Unknown command line flag 'wrokdir'. Did you mean: workdir ?"),
+    ('--workdir', 'Missing value for flag --workdir'),
+    ('--config..x=5', "Could not parse '.x'"),
+    ('--flagfile=/nonexistent', 'ERROR:: Unable to open flagfile'),
+  ],
+)
+def test_a_bad_argument_is_refused_in_one_line(argument, expected, capfd):
+  err = refuse(capfd, f'--config={CONFIG}', argument)
+  assert err.startswith(expected)
+  assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+  ('text', 'expected'),
+  [
+    ('def get_config():\n  return 1 / 0\n', 'division by zero'),
+    ("def get_config():\n  return int('x')\n", 'the file of --config raises: ValueError: invalid'),
+    ('def get_config(\n', "'(' was never closed"),
+    ('x = 1\n', "module 'config_config' has no attribute 'get_config'"),
+    ("def get_config():\n  return {'seed': 1}\n", "--config.experiment='None' is not one of"),
+  ],
+)
+def test_a_broken_config_file_is_refused_in_one_line(text, expected, tmp_path, capfd, monkeypatch):
+  monkeypatch.delitem(sys.modules, 'config_config', raising=False)  # of an earlier config file
+  (tmp_path / 'broken.py').write_text(text)
+  err = refuse(capfd, f'--config={tmp_path / "broken.py"}')
+  assert err.startswith(expected)
+  assert len(err.splitlines()) == 1
+
+
+def test_a_method_after_the_colon(capfd):
+  err = refuse(capfd, f'--config={CONFIG}:amortised')
+  assert err.startswith("--config.method: unknown method 'amortised'")
+  assert err.endswith("Did you mean 'amortized'?")
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'expected'),
+  [
+    ([], '--config is missing, e.g. --config=configs/synthetic.py; see --help'),
+    (['--config'], 'Missing value for flag --config'),
+    (['--config='], 'cannot read the file of --config: Path to config file is an empty string.'),
+    (
+      ['--config=nope.py'],
+      "cannot read the file of --config: No such file or directory: 'nope.py'",
+    ),
+    (['--config=configs'], "cannot read the file of --config: Is a directory: 'configs'"),
+  ],
+)
+def test_a_missing_config_is_refused_in_one_line(arguments, expected, capfd, monkeypatch):
+  monkeypatch.chdir(ROOT)
+  assert refuse(capfd, *arguments) == expected
+
+
+def test_the_process_itself_exits_with_2(tmp_path):
+  done = launch(f'--config={CONFIG}', '--config.num_base=3', cwd=tmp_path)
+  assert (done.returncode, done.stdout) == (2, '')
+  assert done.stderr == 'error: the config has no key num_base. Did you mean num_bases?\n'
+  assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('flag', ['--help', '-h', '--helpfull'])
+def test_help_is_the_docstring(flag, capsys):
+  assert program.main(['launch.py', flag]) == 0
+  assert capsys.readouterr().out == program.__doc__.strip() + '\n'
+
+
+def test_help_imports_nothing_heavy():
+  code = (
+    'import sys, launch; code = launch.main(["launch.py", "--help"]);'
+    'heavy = {"jax", "numpy", "orbax", "matplotlib", "ml_collections"} & set(sys.modules);'
+    'sys.exit(f"{code} {heavy}" if code or heavy else 0)'
+  )
+  done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+  assert (done.returncode, done.stderr) == (0, '')
+
+
+def test_overrides_of_every_type():
+  config = parse(
+    '--config.seed=7',
+    '--config.data.noise_scale=0.5',
+    '--config.encoder.activation=tanh',
+    '--config.controls=static',
+    '--config.widths=(2,3)',
+    '--config.refinement_steps=()',
+  )
+  flat = config_lib.flatten(config)
+  config_lib.validate(config, CHECKS)
+  assert flat['seed'] == 7
+  assert flat['data.noise_scale'] == 0.5
+  assert flat['encoder.activation'] == 'tanh'
+  assert flat['controls'] == ('static',)
+  assert flat['widths'] == (2, 3)
+  assert flat['refinement_steps'] == ()
+
+
+def test_differences_are_printed_old_to_new():
+  old = {'a': 1, 'b': {'c': (1, 2), 'same': 'x'}, 'gone': None}
+  new = {'a': 2, 'b': {'c': [1, 3], 'same': 'x', 'd': 'y'}}
+  assert config_lib.differences(old, new) == [
+    'a: 1 -> 2',
+    'b.c: [1, 2] -> [1, 3]',
+    'b.d: (absent) -> y',
+    'gone: None -> (absent)',
+  ]
+
+
+def test_a_tuple_equals_the_list_that_json_makes_of_it():
+  assert config_lib.differences({'a': (1, 2)}, {'a': [1, 2]}) == []
