@@ -2,8 +2,8 @@
 
   make bench
 
-Prints a table and writes benchmarks/results.json: {name: {'ratio': ..., ...}}. Every ratio is of two
-things measured in the same run on the same machine; nothing here passes or fails.
+Prints a table and writes benchmarks/results.json: {name: {'ratio': ..., ...}}. Every ratio is of
+two things measured in the same run on the same machine; nothing here passes or fails.
 """
 
 import json

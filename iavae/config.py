@@ -13,7 +13,8 @@ from iavae.errors import ConfigError
 Check = tuple[Callable[[Any], bool], str]
 
 
-def _is_int(value: Any) -> bool:
+def is_int(value: Any) -> bool:
+  """Whether a value is a whole number; a bool is not."""
   return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -23,8 +24,8 @@ POSITIVE: Check = (
   'a finite number above 0 (1e-37 to 1e37)',
 )
 # Twice as many, the epochs of two stages, must fit in 32 bits
-NATURAL: Check = (lambda v: _is_int(v) and 1 <= v <= 10**9, 'a whole number from 1 to 10^9')
-SEED: Check = (lambda v: _is_int(v) and 0 <= v < 2**32, 'a whole number from 0 to 2^32 - 1')
+NATURAL: Check = (lambda v: is_int(v) and 1 <= v <= 10**9, 'a whole number from 1 to 10^9')
+SEED: Check = (lambda v: is_int(v) and 0 <= v < 2**32, 'a whole number from 0 to 2^32 - 1')
 
 
 def one_of(*names: str) -> Check:
@@ -45,7 +46,7 @@ def increasing(least: int) -> Check:
   return (
     lambda v: (
       isinstance(v, tuple)
-      and all(_is_int(i) and i >= least for i in v)
+      and all(is_int(i) and i >= least for i in v)
       and list(v) == sorted(set(v))
     ),
     f'a tuple of increasing whole numbers, {least} or more',

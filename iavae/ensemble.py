@@ -114,10 +114,11 @@ def _make_epoch(
     params: Params, opt_state: optax.OptState, frozen: Params, rng: Array, order: Array, x: Array
   ) -> tuple[Params, optax.OptState, Array]:
     num_examples = order.shape[0]
-    num_steps = -(-num_examples // batch_size)
-    padding = num_steps * batch_size - num_examples  # the last batch may be short: weight 0
+    size = min(batch_size, num_examples)
+    num_steps = -(-num_examples // size)
+    padding = num_steps * size - num_examples  # the last batch may be short: weight 0
     rng_order, rng_noise = jax.random.split(rng)
-    index = jnp.pad(_shuffle(rng_order, order), (0, padding)).reshape(num_steps, batch_size)
+    index = jnp.pad(_shuffle(rng_order, order), (0, padding)).reshape(num_steps, size)
     weight = np.pad(np.ones(num_examples, np.float32), (0, padding)).reshape(index.shape)
     rngs = jax.random.split(rng_noise, index.shape)
 
@@ -229,11 +230,10 @@ def _rows_to_train(stopped: np.ndarray, num_devices: int, smallest: int = 24) ->
 
 
 def _shard(tree: Params, num_models: int) -> Params:
-  """Splits the model axis over all devices, if it divides; else everything stays on the first."""
+  """Splits the model axis over as many devices as divide it."""
   devices = jax.devices()
-  if num_models % len(devices):
-    return tree
-  mesh = jax.sharding.Mesh(np.array(devices), ('models',))
+  count = max(d for d in range(1, len(devices) + 1) if num_models % d == 0)
+  mesh = jax.sharding.Mesh(np.array(devices[:count]), ('models',))
   spec = jax.sharding.PartitionSpec('models')
   return jax.device_put(tree, jax.sharding.NamedSharding(mesh, spec))
 

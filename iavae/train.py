@@ -133,8 +133,8 @@ def _raise_if_failed(state: ensemble.EnsembleState, name: str) -> None:
     epochs = sorted({int(state.epoch[m]) + 1 for m in failed})
     raise NonFiniteError(
       f'stage {name}: NaN or infinity in model {", ".join(map(str, failed))} in epoch '
-      f'{", ".join(map(str, epochs))}; the last good checkpoint is kept. Try a smaller '
-      '--config.training.learning_rate with another --workdir.'
+      f'{", ".join(map(str, epochs))}; the last good checkpoint is kept. Look at the data, or try '
+      'a smaller --config.training.learning_rate with another --workdir.'
     )
 
 

@@ -21,7 +21,7 @@ def log_integral(log_values, *grids):
 
 
 def expected_elbo(mean, log_scale, x, noise_scale, num_nodes=60):
-  """ELBO of a diagonal Gaussian by 2-D Gauss-Hermite quadrature, exact for polynomial integrands."""
+  """ELBO of a diagonal Gaussian by 2-D Gauss-Hermite quadrature, exact for polynomials."""
   nodes, weights = np.polynomial.hermite_e.hermegauss(num_nodes)
   weights = weights / weights.sum()
   scale = np.exp(log_scale)

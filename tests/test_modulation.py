@@ -118,9 +118,12 @@ def test_static_control_does_not_read_x():
     method = instance_adaptive.make(MODEL, ENCODER, conditioned=conditioned)
     params = large(method.init(jax.random.key(0), X))
     psi = params['inference']['hypernetwork']
-    jacobian = jax.jacobian(lambda w: method.infer(
-      {'model': {}, 'inference': params['inference'] | {'hypernetwork': psi | {'weight': w}}}, X, None
-    ).mean)(psi['weight'])  # fmt: skip
+
+    def mean(weight):
+      inference = params['inference'] | {'hypernetwork': psi | {'weight': weight}}
+      return method.infer({'model': {}, 'inference': inference}, X, None).mean
+
+    jacobian = jax.jacobian(mean)(psi['weight'])
     reads_x = bool(np.any(np.asarray(jacobian)[..., :3] != 0))
     assert reads_x == conditioned
 

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from iavae import config as config_lib
-from iavae import inference, networks, train
+from iavae import ensemble, inference, networks, train
 from iavae.experiments import synthetic_evaluation
 from iavae.inference import amortized, instance_adaptive
 from iavae.models import synthetic
@@ -37,8 +37,14 @@ CHECKS: dict[str, config_lib.Check] = {
   'seed': config_lib.SEED,
   'num_bases': config_lib.NATURAL,
   'num_seeds': config_lib.NATURAL,
-  'data.num_examples': (lambda v: 2 <= v <= 46_340, 'a whole number from 2 to 46340'),
-  'data.noise_scale': config_lib.POSITIVE,
+  'data.num_examples': (
+    lambda v: config_lib.is_int(v) and 2 <= v <= ensemble.MAX_EXAMPLES,
+    f'a whole number from 2 to {ensemble.MAX_EXAMPLES}',
+  ),
+  'data.noise_scale': (
+    lambda v: not isinstance(v, bool) and 1e-3 <= v <= 1e3,
+    'a number from 0.001 to 1000',
+  ),
   'encoder.hidden': config_lib.NATURAL,
   'encoder.activation': config_lib.one_of(*networks.ACTIVATIONS),
   'hypernetwork.embedding_dim': config_lib.NATURAL,
@@ -206,7 +212,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, console: Console) -> dict:
   if config.widths:
     run_stage(widths_stage(config, x))
   results, per_example = synthetic_evaluation.evaluate(config, x, z, stages)
-  write_text(workdir / 'results.json', json.dumps(results, indent=1) + '\n')
+  write_text(workdir / 'results.json', json.dumps(results, indent=1, allow_nan=False) + '\n')
   with open(workdir / '.per_example.tmp', 'wb') as file:
     np.savez_compressed(file, **per_example)
   (workdir / '.per_example.tmp').replace(workdir / 'per_example.npz')
