@@ -25,6 +25,7 @@ from rich.text import Text
 
 from iavae import figures, tables
 from iavae.errors import ConfigError
+from iavae.findings import findings
 from iavae.paper import Results
 from iavae.tables import FLAG, Table
 
@@ -183,7 +184,7 @@ def print_tables(results: Results, console: Console) -> None:
     console.print(Text(note, style='dim'))
   console.print()
   console.print(Text('Findings', style='bold'))
-  for finding in tables.findings(results):
+  for finding in findings(results):
     console.print(Text(f'- {finding}'))
 
 
@@ -210,7 +211,7 @@ def _typeset(text: str) -> str:
 
 
 def _page(results: Results, images: dict[str, bytes]) -> str:
-  findings = ''.join(f'<li>{_typeset(finding)}</li>' for finding in tables.findings(results))
+  said = ''.join(f'<li>{_typeset(finding)}</li>' for finding in findings(results))
   sections = ''.join(_section(make, results, images) for make in _TABLES)
   return (
     '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -218,7 +219,7 @@ def _page(results: Results, images: dict[str, bytes]) -> str:
     f'<title>{_TITLE}</title><style>{_STYLE}</style></head>\n<body>\n<h1>{_TITLE}</h1>\n'
     '<p class="lead">Instance-Adaptive Parametrization for Amortized Variational Inference '
     '(arXiv:2604.06796), section 5.1, reproduced and controlled. All values in nats.</p>\n'
-    f'<ul>{findings}</ul>\n{sections}{_protocol(results)}</body></html>\n'
+    f'<ul>{said}</ul>\n{sections}{_protocol(results)}</body></html>\n'
   )
 
 

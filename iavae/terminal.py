@@ -28,12 +28,14 @@ def stage_progress(console: Console, name: str, num_models: int, total: int) -> 
     transient=True,
     disable=not console.is_terminal,
   )
-  last = 'starting'
+  last = 'compiling'
   with progress:
     task = progress.add_task(name, total=total, state=last)
 
     def report(epoch: int, elbo: float, active: int) -> None:
       nonlocal last
+      if epoch == 0:  # nothing has been trained yet
+        return
       last = f'epoch {epoch}/{total}  ELBO {elbo:8.3f}  {active} training'
       progress.update(task, completed=epoch, state=last)
 

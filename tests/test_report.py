@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from scipy.stats import multivariate_normal, norm
 
-from iavae import figures, paper, report, tables
+from iavae import figures, findings, paper, report, tables
 
 PUBLISHED = pathlib.Path(__file__).parents[1] / '../shared/paper/tables.json'
 STYLE_WORDS = ('http:', 'https:', 'url(', '@import', '<link', '<script', 'src="/', 'srcset')
@@ -125,7 +125,7 @@ def workdir(tmp_path, results, per_example) -> pathlib.Path:
 
 def finding(results: dict, *words: str) -> str:
   """The one finding that has all these words."""
-  (found,) = [f for f in tables.findings(results) if all(word in f for word in words)]
+  (found,) = [f for f in findings.findings(results) if all(word in f for word in words)]
   return found
 
 
@@ -380,7 +380,7 @@ def test_skipped_figure_7_is_said_to_be_skipped(results, per_example, skipped):
   assert not table.rows and 'Skipped by the config' in table.note
   assert 'skipped' in figures.figure_7(results, per_example).texts[0].get_text()
   assert len(paper.comparisons(results)) == 12
-  assert not [f for f in tables.findings(results) if 'wider' in f]
+  assert not [f for f in findings.findings(results) if 'wider' in f]
 
 
 def test_skipped_controls_are_left_out(results):
@@ -392,7 +392,7 @@ def test_skipped_controls_are_left_out(results):
     'plain GLU VAE.'
   )
   assert 'ReLU VAE' not in finding(results, 'parameter efficiency')
-  assert not [f for f in tables.findings(results) if 'adaptive' in f or 'together' in f]
+  assert not [f for f in findings.findings(results) if 'adaptive' in f or 'together' in f]
 
 
 def test_page_without_figure_7_and_controls(workdir, results):
@@ -437,4 +437,4 @@ def test_terminal_has_every_table_and_finding(results):
     assert table.title in text
     assert all(row[0] in text for row in table.rows)
   squeezed = ' '.join(text.split())
-  assert all(f in squeezed for f in tables.findings(results))
+  assert all(f in squeezed for f in findings.findings(results))

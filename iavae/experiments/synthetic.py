@@ -3,6 +3,12 @@
 Stage `pretrain` trains the base VAEs, stage `adapt` a number of IA-VAEs from each (Table 2); the
 controls that the paper leaves out and the encoder widths of Figure 7 follow. All of them share one
 data set, which is also the evaluation set (arXiv:2604.06796, section 4.1).
+
+Where the paper is silent: PyTorch's default initialization; block embeddings ~ N(0, 1); six blocks,
+one a tensor, the only division that gives its 68 parameters with the embeddings counted; early
+stopping watches the epoch's mean training ELBO and keeps the last parameters; the last batch of an
+epoch is short. Differs from the paper: Table 3 shows the models of median ELBO, and a base VAE with
+a dead unit is kept and flagged, not drawn again.
 """
 
 import functools

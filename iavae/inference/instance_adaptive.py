@@ -4,6 +4,9 @@ phi_l(x; psi) = phi_AVI,l + h(x, e_l; psi), q(z | x) = q(z; f(x; phi(x; psi)))
 (Pollastro et al., arXiv:2604.06796, eqs. 8-10, 17 and Algorithm 1). Still one forward pass. The
 base encoder phi_AVI comes from a trained VAE and is frozen: which leaves a stage trains is its
 mask's affair (`FROZEN`), so that unfreezing it is a change of the mask, not of the method.
+
+Differs from the paper: nothing in the result. By default the modulated layers are computed without
+forming the weights of each example (`factored`, equal to the definition to float error).
 """
 
 from collections.abc import Callable

@@ -1,0 +1,1 @@
+"""Instance-adaptive amortized inference: pure functions for one example, in JAX."""
