@@ -188,6 +188,7 @@ def make_program(
   """
   model_epoch = _make_model_epoch(method, optimizer, batch_size, max_epochs, patience)
 
+  @jax.jit
   def init(params: Params) -> EnsembleState:
     num_models = jax.tree.leaves(params)[0].shape[0]
     zeros = jnp.zeros(num_models, jnp.int32)
@@ -255,7 +256,15 @@ def train_call(
   if x.shape[0] > MAX_EXAMPLES:
     raise ValueError(f'{x.shape[0]} examples; an ensemble shuffles at most {MAX_EXAMPLES}')
   rows = _rows_to_train(np.asarray(state.stopped), len(jax.devices()))
+  # On the host: a small gather or scatter for every leaf would be a program for every leaf
+  state, frozen = jax.device_get((state, frozen))
   take = functools.partial(jax.tree.map, lambda leaf: leaf[rows])
   part = _shard((take(state), take(frozen), rngs[rows]), len(rows))
   trained = jax.device_get(program.run_epochs(*part, shared_rng, x))
-  return jax.tree.map(lambda a, b: jnp.asarray(a).at[rows].set(b), state, trained)
+
+  def put(leaf: np.ndarray, part: np.ndarray) -> np.ndarray:
+    whole = leaf.copy()
+    whole[rows] = part
+    return whole
+
+  return jax.tree.map(put, state, trained)

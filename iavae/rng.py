@@ -1,20 +1,20 @@
 """Randomness as a function of (seed, purpose, index): a resumed run equals an unbroken one."""
 
-import zlib
+import hashlib
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from iavae.types import Array
 
 
 def purpose_rng(seed: int, *purpose: str) -> Array:
   """The key of a named purpose, e.g. purpose_rng(0, 'adapt', 'init'); independent of call order."""
-  rng = jax.random.key(seed)
-  for name in purpose:
-    rng = jax.random.fold_in(rng, zlib.crc32(name.encode()))
-  return rng
+  digest = hashlib.sha256('/'.join([str(seed), *purpose]).encode()).digest()
+  return jax.random.wrap_key_data(np.frombuffer(digest[:8], np.uint32), impl='threefry2x32')
 
 
 def model_rngs(rng: Array, num_models: int) -> Array:
   """One key a model, [M]; key m is the same however many models train beside it."""
-  return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(rng, jax.numpy.arange(num_models))
+  return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(rng, jnp.arange(num_models))

@@ -113,7 +113,7 @@ def _train(
   workdir: pathlib.Path,
   console: Console,
 ) -> None:
-  """Calls until all models have stopped; after each, a checkpoint and a line of metrics."""
+  """Calls until all models have stopped; after each, a line of metrics and a checkpoint."""
   with stage_progress(console, stage.name, stage.num_models(), stage.max_epochs) as report:
     while True:
       epoch, active = int(np.max(state.epoch)), int(np.sum(~np.asarray(state.stopped)))
@@ -123,8 +123,8 @@ def _train(
       began = time.perf_counter()
       state = call(state)
       _raise_if_failed(state, stage.name)
-      checkpoints.save(int(np.max(state.epoch)), state)
       _log(workdir, stage.name, state, time.perf_counter() - began)
+      checkpoints.save(int(np.max(state.epoch)), state)
 
 
 def _raise_if_failed(state: ensemble.EnsembleState, name: str) -> None:

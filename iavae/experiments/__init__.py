@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from iavae import config as config_lib
-from iavae import report, workdir
+from iavae import workdir
 from iavae.errors import ConfigError
 
 
@@ -46,6 +46,8 @@ def run(config: ConfigDict, directory: pathlib.Path) -> None:
   console = Console()
   with workdir.claim(directory, config.to_dict()):
     results = experiment.run(config, directory, console)
+    from iavae import report  # late: drawing takes a while to import and is not needed to start
+
     page = report.write(directory)
     report.print_tables(results, console)
   console.print(f'Report: {page}', highlight=False, soft_wrap=True)

@@ -73,10 +73,15 @@ CHECKS: dict[str, config_lib.Check] = {
 def make_data(seed: int, num_examples: int, noise_scale: float) -> tuple[Array, Array]:
   """Latents and observations drawn from the model: ([N, 2], [N, 3])."""
   model = synthetic.make(noise_scale)
-  rngs = model_rngs(purpose_rng(seed, 'data', 'prior'), num_examples)
-  z = jax.vmap(model.sample_prior, in_axes=(None, 0))({}, rngs)
-  rngs = model_rngs(purpose_rng(seed, 'data', 'noise'), num_examples)
-  return z, jax.vmap(model.sample, in_axes=(None, 0, 0))({}, z, rngs)
+
+  def example(rng: Array) -> tuple[Array, Array]:
+    rng_prior, rng_noise = jax.random.split(rng)
+    z = model.sample_prior({}, rng_prior)
+    return z, model.sample({}, z, rng_noise)
+
+  # One program: operations called one by one would each cost a compilation at start-up
+  draw = jax.jit(lambda rng: jax.vmap(example)(model_rngs(rng, num_examples)))
+  return draw(purpose_rng(seed, 'data'))
 
 
 def _make_encoder(hidden: int, activation: str) -> Network:
@@ -84,8 +89,10 @@ def _make_encoder(hidden: int, activation: str) -> Network:
 
 
 def _init(method: InferenceMethod, seed: int, stage: str, num_models: int, x: Array) -> Params:
-  rngs = model_rngs(purpose_rng(seed, stage, 'init'), num_models)
-  return jax.vmap(method.init, in_axes=(0, None))(rngs, x[0])
+  def init(rng: Array, x: Array) -> Params:
+    return jax.vmap(method.init, in_axes=(0, None))(model_rngs(rng, num_models), x[0])
+
+  return jax.jit(init)(purpose_rng(seed, stage, 'init'), x)
 
 
 def _with_encoder(params: Params, encoder: Params) -> Params:
