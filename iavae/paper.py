@@ -54,9 +54,16 @@ FIGURE7 = {'vae': {68: -6.84, 116: -6.40}, 'ia_vae': {68: -6.40}}
 # can move. Base VAE: draw and stopping .1, sampling sd of the data-set mean .08, as the gap has a
 # heavy tail. IA-VAE: sampling sd .033, and the rows of the paper differ by .1. KL: rows and block
 # layouts differ by .04 and .06. The wider encoders of Figure 7 lie between base and IA-VAE.
+# Table 3 shows single models, ours of median ELBO: to the above add the sd between models, .06 and
+# .05, and what the paper's are above the mean of their own Table 2, .13 and .05: -7.83 is the best
+# of its ten rows, and the IA-VAE (KL 5.55) is not of the same row (KL 5.61 +- .02).
 TOLERANCES = {
-  'vae': {'elbo': 0.2, 'kl': 0.04, 'd_map': 0.12, 'r_map': 0.04, 'figure7': 0.15},
-  'ia_vae': {'elbo': 0.1, 'kl': 0.06, 'd_map': 0.12, 'r_map': 0.04, 'figure7': 0.1},
+  'table2': {'vae': {'elbo': 0.2, 'kl': 0.04}, 'ia_vae': {'elbo': 0.1, 'kl': 0.06}},
+  'table3': {
+    'vae': {'elbo': 0.3, 'kl': 0.05, 'd_map': 0.12, 'r_map': 0.04},
+    'ia_vae': {'elbo': 0.15, 'kl': 0.08, 'd_map': 0.12, 'r_map': 0.04},
+  },
+  'figure7': {'vae': 0.15, 'ia_vae': 0.1},
 }
 
 CONVENTION = (
@@ -156,7 +163,7 @@ def _compare_table_2(results: Results) -> Iterator[Comparison]:
   ):
     ours = fmean(row[method][our_key] for row in unflagged(results))
     name = f'Table 2, {METHODS[method]}, {_NAMES[key]}'
-    yield Comparison(name, ours, published, TOLERANCES[method][key])
+    yield Comparison(name, ours, published, TOLERANCES['table2'][method][key])
 
 
 def _compare_table_3(results: Results) -> Iterator[Comparison]:
@@ -164,7 +171,7 @@ def _compare_table_3(results: Results) -> Iterator[Comparison]:
     for key, theirs in published.items():
       ours = results['table3'][method]['elbo_paper' if key == 'elbo' else key]
       name = f'Table 3, {METHODS[method]}, {_NAMES[key]}'
-      yield Comparison(name, ours, theirs, TOLERANCES[method][key])
+      yield Comparison(name, ours, theirs, TOLERANCES['table3'][method][key])
 
 
 def _compare_figure_7(results: Results) -> Iterator[Comparison]:
@@ -173,5 +180,5 @@ def _compare_figure_7(results: Results) -> Iterator[Comparison]:
       size = int(point['num_parameters'])
       if size in published:
         name = f'Figure 7, {METHODS[method]} of {size} parameters, ELBO'
-        tolerance = TOLERANCES[method]['figure7']
+        tolerance = TOLERANCES['figure7'][method]
         yield Comparison(name, point['elbo_paper_median'], published[size], tolerance)

@@ -9,7 +9,6 @@ import sys
 
 import pytest
 from ml_collections import ConfigDict
-from runs import CONFIG, ROOT, launch, parse
 
 import launch as program
 from iavae import config as config_lib
@@ -17,6 +16,7 @@ from iavae import experiments
 from iavae.errors import ConfigError
 from iavae.experiments import synthetic
 from iavae.experiments.synthetic import CHECKS
+from launcher import CONFIG, ROOT, launch, parse
 
 NAN, INF = math.nan, math.inf
 NOT_NATURAL = [0, -1, 10**10, 2.5, NAN, INF, True, 'x', None, (1,)]

@@ -11,12 +11,12 @@ import numpy as np
 import optax
 import pytest
 from rich.console import Console
-from runs import CONFIG, LONG, TINY, interrupt, launch, num_lines, parse, run_tiny
 
 from iavae import ensemble, train
 from iavae.checkpoint import Checkpoints
 from iavae.errors import NonFiniteError
 from iavae.experiments import synthetic
+from launcher import CONFIG, LONG, TINY, interrupt, launch, num_lines, parse, run_tiny
 
 TABLE2_VAE = {'elbo', 'elbo_paper', 'kl', 'dead_units', 'amortization_gap'}
 TABLE2_IA = {'elbo_mean', 'elbo_sd', 'elbo_paper_mean', 'elbo_paper_sd', 'kl_mean', 'kl_sd'}

@@ -3,10 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracle
 import pytest
 from jax.test_util import check_grads
 
+import oracle
 from iavae.models import synthetic
 from iavae.posteriors.gaussian import DiagonalGaussian
 

@@ -8,10 +8,10 @@ import subprocess
 import sys
 
 import pytest
-from runs import CONFIG, ROOT, TINY, launch
 
 from iavae import workdir
 from iavae.errors import BusyError, ConfigError
+from launcher import CONFIG, ROOT, TINY, launch
 
 OLD = {'seed': 0, 'data': {'num_examples': 64}, 'widths': (2, 3)}
 
