@@ -1,0 +1,66 @@
+"""Does the README say what the committed results say?"""
+
+import json
+import re
+from statistics import fmean
+
+import pytest
+from conftest import ROOT
+
+RESULTS = json.loads((ROOT / 'results' / 'synthetic.json').read_text(encoding='utf8'))
+README = (ROOT / 'README.md').read_text(encoding='utf8')
+
+
+def numbers(start):
+  """The numbers of the one table row that starts with these words."""
+  (row,) = [line for line in README.splitlines() if line.startswith(f'| {start}')]
+  return [float(cell) for cell in re.findall(r'-?\d+\.\d+', row)]
+
+
+def mean(method, key):
+  return fmean(row[method][key] for row in RESULTS['table2'])
+
+
+def rounded(values):
+  return [pytest.approx(value, abs=0.0051) for value in values]
+
+
+def test_table_2():
+  vae, ia_vae, best = map(numbers, ('VAE, 20', 'IA-VAE, 68', 'best mean-field'))
+  ours = [mean('vae', key) for key in ('elbo', 'elbo_paper', 'kl', 'amortization_gap')]
+  assert [vae[0], vae[1], vae[3], vae[5]] == rounded(ours)
+  keys = ('elbo_mean', 'elbo_paper_mean', 'kl_mean', 'amortization_gap_mean')
+  assert [ia_vae[0], ia_vae[1], ia_vae[3], ia_vae[5]] == rounded(mean('ia_vae', k) for k in keys)
+  keys = ('elbo_optimal', 'elbo_optimal_paper', 'kl_optimal')
+  assert best == rounded(RESULTS['references'][key] for key in keys)
+  assert numbers('log p(x)') == rounded([RESULTS['references']['log_evidence']])
+
+
+def test_table_3():
+  for method, start in (('vae', 'VAE | '), ('ia_vae', 'IA-VAE | ')):
+    row = numbers(start)
+    keys = ('elbo', 'elbo_paper', 'd_map', 'r_map')
+    found = [row[0], row[1], row[3], row[5]]
+    assert found == rounded(RESULTS['table3'][method][key] for key in keys)
+
+
+@pytest.mark.parametrize(
+  ('start', 'name'),
+  [
+    ('IA-VAE (one seed', 'ia_vae'),
+    ('hypernetwork without x', 'static'),
+    ('base encoder trained on', 'continued'),
+    ('IA-VAE with the base', 'unfrozen'),
+    ('plain ReLU', 'relu'),
+    ('plain SiLU', 'silu'),
+    ('plain GLU', 'glu'),
+  ],
+)
+def test_controls(start, name):
+  keys = ('elbo_mean', 'elbo_sd', 'amortization_gap_mean')
+  assert numbers(start) == rounded(RESULTS['controls'][name][key] for key in keys)
+
+
+def test_results_come_from_a_commit():
+  """A '+' would say that uncommitted code made them."""
+  assert re.fullmatch('[0-9a-f]{40}', RESULTS['provenance']['git_commit'])
