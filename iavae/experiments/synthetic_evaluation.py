@@ -264,6 +264,13 @@ def _table3(
   return rows
 
 
+def _dead_units(config: ConfigDict, bases: Params, x: Array) -> np.ndarray:
+  """Dead hidden units of every base VAE, [num_bases]; only a ReLU can die."""
+  encoders = _to_float64(bases['inference']['encoder'])
+  counts = jax.vmap(networks.num_dead_units, in_axes=(0, None))(encoders, x)
+  return np.asarray(counts) * (config.encoder.activation == 'relu')
+
+
 def _evaluate(config: ConfigDict, x: Array, z: Array, stages: Stages) -> tuple[dict, Metrics]:
   """`evaluate` in float64, without seconds and provenance."""
   noise_scale = config.data.noise_scale
@@ -274,9 +281,8 @@ def _evaluate(config: ConfigDict, x: Array, z: Array, stages: Stages) -> tuple[d
     for name, (stage, trained) in stages.items()
   }
   metrics = {name: model_metrics(q, x, noise_scale) for name, q in posteriors.items()}
-  encoders = _to_float64(stages['pretrain'][1].params['inference']['encoder'])
-  dead_units = jax.vmap(networks.num_dead_units, in_axes=(0, None))(encoders, x)
-  table2 = _table2(metrics['pretrain'], metrics['adapt'], np.asarray(dead_units), optimal)
+  dead_units = _dead_units(config, stages['pretrain'][1].params, x)
+  table2 = _table2(metrics['pretrain'], metrics['adapt'], dead_units, optimal)
   chosen = _pair(metrics, config.num_seeds)
   adapted = chosen['base'] * config.num_seeds + chosen['seed']
   pair = {
