@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from iavae import checkpoint
 from iavae.checkpoint import Checkpoints
 from iavae.errors import ConfigError
 
@@ -83,6 +84,18 @@ def test_the_newest_is_restored_and_two_are_kept(tmp_path):
   save(tmp_path, 1, 2, 10)
   assert restored_step(tmp_path) == 10
   assert sorted(p.name for p in tmp_path.iterdir() if p.name.isdigit()) == ['10', '2']
+
+
+def test_values_that_changed_in_silence_are_found_by_the_digest(tmp_path, monkeypatch, caplog):
+  """A file that decodes without complaint to other values: what Orbax itself does not notice."""
+  save(tmp_path, 1)
+  with monkeypatch.context() as patch:
+    digest = checkpoint._digest
+    patch.setattr(checkpoint, '_digest', lambda leaves: digest(leaves | {'b': np.int32(0)}))
+    save(tmp_path, 2)
+  with caplog.at_level(logging.WARNING):
+    assert restored_step(tmp_path) == 1
+  assert 'step 2 is damaged' in caplog.text
 
 
 @pytest.mark.parametrize('damage', DAMAGES)
