@@ -61,6 +61,17 @@ def test_controls(start, name):
   assert numbers(start) == rounded(RESULTS['controls'][name][key] for key in keys)
 
 
-def test_results_come_from_a_commit():
-  """A '+' would say that uncommitted code made them."""
-  assert re.fullmatch('[0-9a-f]{40}', RESULTS['provenance']['git_commit'])
+@pytest.mark.parametrize('seed', range(4))
+def test_data_draws(seed):
+  name = f'synthetic-seed{seed}.json' if seed else 'synthetic.json'
+  results = json.loads((ROOT / 'results' / name).read_text(encoding='utf8'))
+  live = [row for row in results['table2'] if not row['vae']['dead_units']]
+  expected = [fmean(row['vae'][key] for row in live) for key in ('elbo', 'elbo_paper', 'kl')]
+  keys = ('elbo_mean', 'elbo_paper_mean', 'kl_mean')
+  expected += [fmean(row['ia_vae'][key] for row in live) for key in keys]
+  expected += [results['table3'][m][key] for m in ('vae', 'ia_vae') for key in ('d_map', 'r_map')]
+  (row,) = [line for line in README.splitlines() if line.startswith(f'| {seed} | ')]
+  assert int(row.split('|')[2]) == 10 - len(live)
+  assert [float(cell) for cell in re.findall(r'-?\d+\.\d+', row)] == rounded(expected)
+  # A '+' would say that uncommitted code made them
+  assert re.fullmatch('[0-9a-f]{40}', results['provenance']['git_commit'])
