@@ -44,8 +44,8 @@ def refine(
 ) -> Posterior:
   """Ascends the bound of one example on the variational parameters of its posterior with Adam.
 
-  With a Monte-Carlo bound and a constant rate the result keeps a noise floor (.017 nats on a
-  linear-Gaussian model); let the rate decay to 0 where the optimum is wanted (.0013 there).
+  With a Monte-Carlo bound and a constant rate the result keeps a noise floor; let the rate decay to
+  0 where the optimum is wanted.
 
   Args:
     params: of the model.
