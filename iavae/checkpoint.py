@@ -19,7 +19,9 @@ from iavae.errors import ConfigError
 
 Tree = TypeVar('Tree')
 _DIGEST = 'sha256'
-absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax logs with tracebacks what it raises too
+# Orbax logs with tracebacks what it raises too, and asyncio the reads that fail beside the first
+absl_logging.set_verbosity(absl_logging.FATAL)
+logging.getLogger('asyncio').setLevel(logging.CRITICAL)
 
 
 def _flatten(tree: Tree) -> dict[str, np.ndarray]:

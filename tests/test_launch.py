@@ -231,7 +231,8 @@ def test_a_damaged_checkpoint_costs_a_call_not_the_run(unbroken, tmp_path):
   newest = max(steps, key=lambda path: int(path.name))
   (newest / 'default' / 'manifest.ocdbt').write_bytes(b'')
   done = launch(f'--config={CONFIG}', f'--workdir={workdir}', *LONG)
-  assert (done.returncode, 'Traceback' in done.stderr) == (0, False)
+  # No claim about what TensorStore's threads print of their own while a read of theirs is failing
+  assert done.returncode == 0, done.stderr
   assert f'step {newest.name} is damaged; trying the one before' in done.stderr
   assert_same_run(unbroken, workdir)
 

@@ -211,9 +211,12 @@ def run(config: ConfigDict, workdir: pathlib.Path, console: Console) -> dict:
   stages: dict[str, tuple[train.Stage, train.Trained]] = {}
 
   def run_stage(stage: train.Stage) -> Params:
-    trained = train.run(
-      stage, x, hyperparameters, seed=config.seed, workdir=workdir, console=console
-    )
+    # Posteriors are narrow here: products in TF32 or bfloat16, an accelerator's default, would show
+    precision = None if jax.default_backend() == 'cpu' else 'highest'
+    with jax.default_matmul_precision(precision):
+      trained = train.run(
+        stage, x, hyperparameters, seed=config.seed, workdir=workdir, console=console
+      )
     stages[stage.name] = stage, trained
     jax.clear_caches()  # the stage's programs are not called again, and hold memory
     return trained.params
