@@ -91,13 +91,13 @@ def measure_naive_step() -> float:
   method = instance_adaptive.make(synthetic.make(), encoder, factored=False)
   _, x = make_data(seed=0, num_examples=5000, noise_scale=0.1)
   params = method.init(jax.random.key(0), x[0])
-  trained, frozen = ensemble.partition(params, instance_adaptive.FROZEN)
+  trained, frozen = freezing.partition(params, instance_adaptive.FROZEN)
   optimizer = optax.adam(1e-4)
 
   @jax.jit
   def step(trained, opt_state, batch, rng):
     def loss(trained):
-      full, rngs = ensemble.merge(trained, frozen), jax.random.split(rng, len(batch))
+      full, rngs = freezing.merge(trained, frozen), jax.random.split(rng, len(batch))
       return jax.vmap(lambda x, rng: method.loss(full, x, rng, 1.0)[0])(batch, rngs).mean()
 
     updates, opt_state = optimizer.update(jax.grad(loss)(trained), opt_state)

@@ -52,6 +52,14 @@ def elbo(
   return jnp.mean(log_likelihood - kl)
 
 
+def log_weight(
+  model: GenerativeModel, params: Params, posterior: Posterior, x: Array, rng: Array
+) -> Array:
+  """log p(x, z) - log q(z) of one draw z ~ q, [] in nats; args as `elbo_terms`."""
+  z, log_prob = posterior.sample_and_log_prob(rng)
+  return model.log_prior(params, z) + model.log_likelihood(params, x, z) - log_prob
+
+
 def iwae_bound(
   model: GenerativeModel,
   params: Params,
@@ -66,23 +74,32 @@ def iwae_bound(
 
   Args: as `elbo_terms`; num_samples is S. S = 1 is the ELBO; non-decreasing in S in expectation.
   """
-
-  def log_weight(rng: Array) -> Array:
-    z, log_prob = posterior.sample_and_log_prob(rng)
-    return model.log_prior(params, z) + model.log_likelihood(params, x, z) - log_prob
-
-  log_weights = jax.vmap(log_weight)(jax.random.split(rng, num_samples))
+  rngs = jax.random.split(rng, num_samples)
+  log_weights = jax.vmap(lambda rng: log_weight(model, params, posterior, x, rng))(rngs)
   return logsumexp(log_weights) - jnp.log(num_samples)
+
+
+def posterior_loss(
+  model: GenerativeModel, params: Params, posterior: Posterior, x: Array, rng: Array, beta: Array
+) -> tuple[Array, Metrics]:
+  """Minus the one-sample ELBO of a posterior with the KL weighted by beta, in nats.
+
+  Args: as `elbo_terms`.
+
+  Returns:
+    ([], {'elbo': [], 'kl': []}); the metric `elbo` is at beta = 1 whatever the loss used.
+  """
+  log_likelihood, kl = elbo_terms(model, params, posterior, x, rng)
+  return beta * kl - log_likelihood, {'elbo': log_likelihood - kl, 'kl': kl}
 
 
 def bound_loss(
   model: GenerativeModel, infer: Callable[[Params, Array, Array], Posterior]
 ) -> Callable[..., tuple[Array, Metrics]]:
-  """The loss that most methods share: minus the one-sample ELBO with the KL weighted by beta.
+  """The loss that most methods share: `posterior_loss` of what `infer` returns.
 
   Returns:
-    loss(params, x, rng, beta) -> ([], {'elbo': [], 'kl': []}), all in nats; the metric `elbo` is at
-    beta = 1 whatever the loss used.
+    loss(params, x, rng, beta) -> ([], {'elbo': [], 'kl': []}), all in nats.
   """
 
   def loss(
@@ -91,7 +108,6 @@ def bound_loss(
     # Not `split`: where `infer` is deterministic its key is dead code and costs nothing. The number
     # is a counter that the draw itself never reaches.
     posterior = infer(params, x, jax.random.fold_in(rng, 2**31 - 1))
-    log_likelihood, kl = elbo_terms(model, params['model'], posterior, x, rng)
-    return beta * kl - log_likelihood, {'elbo': log_likelihood - kl, 'kl': kl}
+    return posterior_loss(model, params['model'], posterior, x, rng, beta)
 
   return loss

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from iavae.freezing import merge
 from iavae.types import Array, InferenceMethod, Params
 
 MAX_EXAMPLES = 46_340  # so that products of two indices fit in int32
@@ -49,39 +50,6 @@ class Program(NamedTuple):
 
   init: Callable[[Params], EnsembleState]
   run_epochs: Callable[..., EnsembleState]
-
-
-def partition(params: Params, frozen_paths: tuple[str, ...]) -> tuple[Params, Params]:
-  """Splits params into (trained, frozen), each with None for the leaves of the other.
-
-  Frozen leaves never meet the optimizer, so they stay bit-identical.
-
-  Args:
-    frozen_paths: prefixes such as 'inference/encoder'.
-
-  Raises:
-    ValueError: for a prefix that matches no leaf.
-  """
-  names = {jax.tree_util.keystr(p, simple=True, separator='/') for p, _ in
-           jax.tree_util.tree_leaves_with_path(params)}  # fmt: skip
-  for prefix in frozen_paths:
-    if not any(name.startswith(prefix + '/') or name == prefix for name in names):
-      raise ValueError(f'nothing to freeze at {prefix!r}; leaves: {", ".join(sorted(names))}')
-
-  def is_frozen(path: jax.tree_util.KeyPath) -> bool:
-    name = jax.tree_util.keystr(path, simple=True, separator='/')
-    return any(name == prefix or name.startswith(prefix + '/') for prefix in frozen_paths)
-
-  trained = jax.tree_util.tree_map_with_path(lambda p, a: None if is_frozen(p) else a, params)
-  frozen = jax.tree_util.tree_map_with_path(lambda p, a: a if is_frozen(p) else None, params)
-  return trained, frozen
-
-
-def merge(trained: Params, frozen: Params) -> Params:
-  """The inverse of `partition`."""
-  return jax.tree.map(
-    lambda a, b: b if a is None else a, trained, frozen, is_leaf=lambda leaf: leaf is None
-  )
 
 
 def _shuffle(rng: Array, order: Array) -> Array:

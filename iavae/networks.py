@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from iavae.types import Array, Network, Params
+from iavae.types import Array, Linear, Network, Params
 
 
 def glu(u: Array) -> Array:
@@ -18,6 +18,7 @@ def glu(u: Array) -> Array:
 ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
   'relu': nn.relu,
   'silu': nn.silu,
+  'elu': nn.elu,
   'tanh': nn.tanh,
   'glu': glu,
 }
@@ -80,21 +81,16 @@ def mlp(hidden: tuple[int, ...], heads: Mapping[str, int], activation: str = 're
   def init(rng: Array, x: Array) -> Params:
     return module.init(rng, x)['params']
 
-  def apply_affine(layers: Params, x: Array, condition: Array) -> dict[str, Array]:
-    c = jnp.append(condition, 1.0)
-
-    def dense(name: str, u: Array) -> Array:
-      return layers[name].reshape(len(layers[name]), -1) @ jnp.outer(jnp.append(u, 1.0), c).ravel()
-
+  def apply_layers(linear: Linear, params: Params, x: Array) -> dict[str, Array]:
     u = x.ravel()
     for i in range(len(hidden)):
-      u = ACTIVATIONS[activation](dense(f'hidden_{i}', u))
-    return {name: dense(name, u) for name in heads}
+      u = ACTIVATIONS[activation](linear(f'hidden_{i}', u))
+    return {name: linear(name, u) for name in heads}
 
   return Network(
     init=init,
     apply=lambda params, x: module.apply({'params': params}, x),
-    apply_affine=apply_affine,
+    apply_layers=apply_layers,
   )
 
 

@@ -5,7 +5,6 @@ is finished; either way the caller gets what the checkpoint holds, verified. Met
 <workdir>/metrics.jsonl, one line a call.
 """
 
-import json
 import pathlib
 import time
 from collections.abc import Callable
@@ -16,9 +15,10 @@ import numpy as np
 import optax
 from rich.console import Console
 
-from iavae import ensemble
+from iavae import ensemble, metrics_log
 from iavae.checkpoint import Checkpoints
 from iavae.errors import NonFiniteError
+from iavae.freezing import merge, partition
 from iavae.rng import model_rngs, purpose_rng
 from iavae.terminal import stage_progress
 from iavae.types import Array, InferenceMethod, Params
@@ -80,7 +80,7 @@ def run(
     NonFiniteError: if a model meets a NaN or an infinity; the last good checkpoint is kept.
     ConfigError: if the checkpoint is of another model.
   """
-  trained, frozen = ensemble.partition(stage.params, stage.frozen)
+  trained, frozen = partition(stage.params, stage.frozen)
   program = ensemble.make_program(
     stage.method,
     optax.adam(hyperparameters.learning_rate),
@@ -101,8 +101,8 @@ def run(
   # What later stages see is what the checkpoint holds
   with Checkpoints(workdir / 'checkpoints' / stage.name) as checkpoints:
     state = checkpoints.restore(start)
-  params = ensemble.merge(state.params, frozen)
-  return Trained(params, np.asarray(state.epoch), _seconds(workdir, stage.name))
+  params = merge(state.params, frozen)
+  return Trained(params, np.asarray(state.epoch), metrics_log.seconds(workdir, stage.name))
 
 
 def _train(
@@ -114,10 +114,11 @@ def _train(
   console: Console,
 ) -> None:
   """Calls until all models have stopped; after each, a line of metrics and a checkpoint."""
-  with stage_progress(console, stage.name, stage.num_models(), stage.max_epochs) as report:
+  label = f'{stage.name:<10} {stage.num_models():>3} models'
+  with stage_progress(console, label, stage.max_epochs) as report:
     while True:
       epoch, active = int(np.max(state.epoch)), int(np.sum(~np.asarray(state.stopped)))
-      report(epoch, float(np.mean(state.elbo)), active)
+      report(epoch, float(np.mean(state.elbo)), f'{active} training')
       if not active:
         return
       began = time.perf_counter()
@@ -146,18 +147,4 @@ def _log(workdir: pathlib.Path, name: str, state: ensemble.EnsembleState, second
     'num_training': int(np.sum(~np.asarray(state.stopped))),
     'seconds': seconds,
   }
-  with open(workdir / 'metrics.jsonl', 'a', encoding='utf8') as file:
-    file.write(json.dumps(line) + '\n')
-
-
-def _seconds(workdir: pathlib.Path, name: str) -> float:
-  """Training time of a stage over all its runs; an epoch trained twice after a kill counts once."""
-  path, seconds = workdir / 'metrics.jsonl', {}
-  for text in path.read_text(encoding='utf8').splitlines() if path.exists() else ():
-    try:
-      line = json.loads(text)
-    except ValueError:  # cut off by a kill
-      continue
-    if line['stage'] == name:
-      seconds[line['epoch']] = line['seconds']
-  return sum(seconds.values())
+  metrics_log.append(workdir, line)

@@ -12,18 +12,55 @@ import jax
 Array = jax.Array
 Params = Any  # a pytree of arrays
 Metrics = dict[str, Array]
+Linear = Callable[[str, Array], Array]  # (layer's name, its input) -> W u + b, or the convolution
+
+# The name of the axis over which the train step and the evaluation step `vmap`
+BATCH = 'batch'
 
 
 class Network(NamedTuple):
   """A pure function with parameters, whatever library it was written with.
 
-  `apply_affine` is the same function with parameters that are affine in a vector c, phi = A [c; 1],
-  at the cost of shared ones; see `hypernetwork.affine_layers`. Not every network has it.
+  Attributes:
+    apply_layers: the same function with the linear layers computed by someone else, e.g. with
+      weights of their own for every example; see `types.Hypernetwork.layers`.
+    apply_train: for networks with batch normalization, which only works under a `vmap` whose axis
+      is called BATCH: normalizes by the batch's moments. `tracking` is 0, and its gradient with
+      respect to the running moments in `params` is their distance from the batch's, so that a step
+      of SGD on it is the running average. Nothing else depends on it.
   """
 
   init: Callable[..., Params]  # (rng, x) -> params, a plain dict
   apply: Callable[..., Any]  # (params, x) -> output
-  apply_affine: Callable[..., Any] | None = None  # (A, x, c) -> output
+  apply_layers: Callable[..., Any]  # (linear, params, x) -> output
+  apply_train: Callable[..., tuple[Any, Array]] | None = None  # (params, x) -> output, tracking
+
+
+class Hypernetwork(NamedTuple):
+  """h(x, e_l; psi): which modulation of the base parameters does an example ask for?
+
+  Attributes:
+    modulation: the definition, a pytree like `base`.
+    layers: the fast path: the linear layers of the modulated network, without forming its weights.
+  """
+
+  init: Callable[..., Params]  # (rng, base, data_dim) -> psi
+  modulation: Callable[..., Params]  # (psi, base, x) -> pytree like base; x: [D]
+  layers: Callable[..., Linear]  # (psi, base, x) -> linear
+
+
+class Decoder(NamedTuple):
+  """p(x | z) over binary images x: [H, W, C], one example.
+
+  Attributes:
+    logits: [H, W, C]; an autoregressive decoder reads the pixels before each, the others ignore x.
+    sample: x in {0., 1.}, [H, W, C].
+  """
+
+  init: Callable[[Array], Params]  # (rng) -> params
+  logits: Callable[..., Array]  # (params, x, z) -> [H, W, C]
+  sample: Callable[..., Array]  # (params, z, rng) -> x
+  autoregressive: bool = False
 
 
 class GenerativeModel(NamedTuple):
@@ -37,7 +74,7 @@ class GenerativeModel(NamedTuple):
   sample_prior: Callable[..., Any]  # (params, rng) -> z: [Z], or a tuple of levels
   log_prior: Callable[..., Array]  # (params, z) -> []
   log_likelihood: Callable[..., Array]  # (params, x, z) -> [], x: [H, W, C] or [D]
-  decode: Callable[..., Array]  # (params, z) -> mean of p(x | z), the shape of x
+  decode: Callable[..., Array] | None  # (params, z) -> mean of p(x | z); None: autoregressive
   sample: Callable[..., Array]  # (params, z, rng) -> x
   standard_normal_prior: bool = False
 
@@ -58,7 +95,8 @@ class InferenceMethod(NamedTuple):
   """An inference method: three pure functions.
 
   `params` is always {'model': ..., 'inference': ...}, so that optimizers, checkpoints and freeze
-  masks treat all methods alike. `loss` is in nats and minimized; its metrics are for humans.
+  masks treat all methods alike. `loss` is in nats and minimized; its metrics are for humans. All are
+  called under a `vmap` whose axis is called BATCH, which few need.
   """
 
   init: Callable[[Array, Array], Params]  # (rng, x) -> params

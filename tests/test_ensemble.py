@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from iavae import ensemble, networks
+from iavae import ensemble, freezing, networks
 from iavae.experiments.synthetic import make_data, pad_width
 from iavae.inference import amortized, instance_adaptive
 from iavae.models import synthetic
@@ -31,13 +31,13 @@ def make_program(method, **overrides):
 
 def train(method, params, frozen_paths=(), x=X, rngs=None, **overrides):
   program = make_program(method, **overrides)
-  trained, frozen = ensemble.partition(params, frozen_paths)
+  trained, frozen = freezing.partition(params, frozen_paths)
   state = program.init(trained)
   if rngs is None:
     rngs = model_rngs(purpose_rng(2, 'train'), NUM_MODELS)
   while not np.all(state.stopped) and not np.any(state.failed):
     state = ensemble.train_call(program, state, frozen, rngs, SHARED, x)
-  return state, ensemble.merge(state.params, frozen)
+  return state, freezing.merge(state.params, frozen)
 
 
 @pytest.fixture(scope='module')
@@ -169,12 +169,12 @@ def test_nan_stops_within_the_epoch_and_keeps_the_parameters():
 
 def test_partition_and_merge_are_inverse():
   params = initial(instance_adaptive.make(MODEL, ENCODER))
-  trained, frozen = ensemble.partition(params, instance_adaptive.FROZEN)
+  trained, frozen = freezing.partition(params, instance_adaptive.FROZEN)
   assert len(jax.tree.leaves(trained)) == 3
   assert len(jax.tree.leaves(frozen)) == 6
-  jax.tree.map(np.testing.assert_array_equal, ensemble.merge(trained, frozen), params)
+  jax.tree.map(np.testing.assert_array_equal, freezing.merge(trained, frozen), params)
   with pytest.raises(ValueError, match="nothing to freeze at 'inference/decoder'"):
-    ensemble.partition(params, ('inference/decoder',))
+    freezing.partition(params, ('inference/decoder',))
 
 
 def test_rows_to_train_holds_the_active_models_once():

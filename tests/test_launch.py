@@ -12,7 +12,7 @@ import optax
 import pytest
 from rich.console import Console
 
-from iavae import ensemble, train
+from iavae import ensemble, freezing, train
 from iavae.checkpoint import Checkpoints
 from iavae.errors import NonFiniteError
 from iavae.experiments import synthetic
@@ -173,10 +173,10 @@ def restore(workdir, stage):
   program = ensemble.make_program(
     stage.method, optax.adam(1e-4), batch_size=1, max_epochs=1, patience=1, epochs_per_call=1
   )
-  trained, frozen = ensemble.partition(stage.params, stage.frozen)
+  trained, frozen = freezing.partition(stage.params, stage.frozen)
   with Checkpoints(workdir / 'checkpoints' / stage.name) as checkpoints:
     state = checkpoints.restore(program.init(trained))
-  return ensemble.merge(state.params, frozen), state
+  return freezing.merge(state.params, frozen), state
 
 
 def test_the_base_is_frozen_bit_for_bit(finished):

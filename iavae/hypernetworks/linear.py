@@ -1,16 +1,35 @@
-"""The hypernetwork h(x, e_l; psi): which modulation does an example ask for?
+"""A single linear hypernetwork for all blocks, the paper's synthetic one.
 
-The paper's synthetic one is a single linear projection, h(x, e_l) = W [x; e_l] + b in R^d_max, of
-which block l uses the first d_l components (arXiv:2604.06796, section 4.1). As it is linear, every
-modulated parameter is affine in x, so a modulated dense layer with input u is a plain dense layer,
-shared by all examples, of the products [u; 1] x [x; 1]: `affine_layers` returns its weights.
+h(x, e_l) = W [x; e_l] + b in R^d_max, of which block l uses the first d_l components
+(arXiv:2604.06796, section 4.1). Every modulated parameter is affine in x, so a modulated dense layer
+with input u is a plain dense layer, shared by all examples, of the products [u; 1] x [x; 1].
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
 
-from iavae.modulation import Blocks, join
-from iavae.types import Array, Params
+from iavae.modulation import Blocks, join, make_blocks
+from iavae.types import Array, Hypernetwork, Linear, Params
+
+DEFAULTS: dict[str, object] = {
+  'embedding_dim': 2,  # E, entries of a block embedding e_l
+  'init_scale': 1e-2,  # standard deviation of the initial weights
+  'layout': 'tensor',  # 'tensor' (six blocks in the paper's encoder) or 'layer' (three)
+}
+
+
+def make(embedding_dim: int = 2, init_scale: float = 1e-2, layout: str = 'tensor') -> Hypernetwork:
+  """See DEFAULTS; psi = {'weight': [d_max, D + E], 'bias': [d_max], 'embeddings': [L, E]}."""
+  blocks_of = functools.partial(make_blocks, layout=layout)
+  return Hypernetwork(
+    init=lambda rng, base, data_dim: init(
+      rng, blocks_of(base), data_dim, embedding_dim, init_scale
+    ),
+    modulation=lambda psi, base, x: modulation(psi, blocks_of(base), x),
+    layers=lambda psi, base, x: layers(psi, blocks_of(base), base, x),
+  )
 
 
 def init(
@@ -49,8 +68,20 @@ def modulation(params: Params, blocks: Blocks, x: Array) -> Params:
   return jax.tree.map(lambda l, i: outputs[l, i], blocks.index, blocks.position)
 
 
+def layers(params: Params, blocks: Blocks, base: Params, x: Array) -> Linear:
+  """The fast path: modulated dense layers as one matrix product with [u; 1] x [x; 1]."""
+  affine = affine_layers(params, blocks, base, x.size)
+  condition = jnp.append(x, 1.0)
+
+  def linear(name: str, u: Array) -> Array:
+    weight = affine[name].reshape(len(affine[name]), -1)
+    return weight @ jnp.outer(jnp.append(u, 1.0), condition).ravel()
+
+  return linear
+
+
 def affine_layers(params: Params, blocks: Blocks, base: Params, data_dim: int) -> Params:
-  """The fast path: the modulated encoder's parameters as affine functions of x, layer by layer.
+  """The modulated encoder's parameters as affine functions of x, layer by layer.
 
   Entry [o, j, :] of a layer is the row a of phi(x) = a [x; 1] for the weight from input j to output
   o, the bias being input D_in. Per-example weights are never formed.
@@ -64,9 +95,9 @@ def affine_layers(params: Params, blocks: Blocks, base: Params, data_dim: int) -
     {layer: [D_out, D_in + 1, D + 1]}.
   """
   weight_x, weight_e = jnp.split(params['weight'], [data_dim], axis=1)
-  layers = {}
+  affine = {}
   for name, tensors in base.items():
     i, l = join(blocks.position[name]), join(blocks.index[name])
     shift = params['bias'][i] + jnp.sum(weight_e[i] * params['embeddings'][l], axis=-1)
-    layers[name] = jnp.concatenate([weight_x[i], (join(tensors) + shift)[..., None]], axis=-1)
-  return layers
+    affine[name] = jnp.concatenate([weight_x[i], (join(tensors) + shift)[..., None]], axis=-1)
+  return affine

@@ -7,9 +7,17 @@ from collections.abc import Callable
 
 import jax
 
-from iavae.bounds import bound_loss
+from iavae.bounds import bound_loss, posterior_loss
 from iavae.posteriors.gaussian import diagonal_gaussian
-from iavae.types import Array, GenerativeModel, InferenceMethod, Network, Params, Posterior
+from iavae.types import (
+  Array,
+  GenerativeModel,
+  InferenceMethod,
+  Metrics,
+  Network,
+  Params,
+  Posterior,
+)
 
 DEFAULTS: dict[str, object] = {}
 
@@ -23,7 +31,9 @@ def make(
   """A VAE; params['inference'] = {'encoder': phi}.
 
   Args:
-    encoder: of x: [H, W, C] or [D] to the heads that `posterior` reads.
+    encoder: of x: [H, W, C] or [D] to the heads that `posterior` reads. If it has batch
+      normalization, `loss` normalizes by the batch; without its `apply_train`, by the running
+      moments, as `infer` always does.
     posterior: heads -> q(z | x).
   """
 
@@ -34,4 +44,12 @@ def make(
   def infer(params: Params, x: Array, rng: Array) -> Posterior:
     return posterior(encoder.apply(params['inference']['encoder'], x))
 
-  return InferenceMethod(init=init, infer=infer, loss=bound_loss(model, infer))
+  def batch_normalized_loss(
+    params: Params, x: Array, rng: Array, beta: Array | float = 1.0
+  ) -> tuple[Array, Metrics]:
+    heads, tracking = encoder.apply_train(params['inference']['encoder'], x)
+    loss, metrics = posterior_loss(model, params['model'], posterior(heads), x, rng, beta)
+    return loss + tracking, metrics
+
+  loss = batch_normalized_loss if encoder.apply_train else bound_loss(model, infer)
+  return InferenceMethod(init=init, infer=infer, loss=loss)

@@ -14,57 +14,70 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from iavae import hypernetwork
+from iavae import hypernetworks
 from iavae.bounds import bound_loss
-from iavae.modulation import make_blocks, modulate
+from iavae.modulation import modulate
 from iavae.posteriors.gaussian import diagonal_gaussian
-from iavae.types import Array, GenerativeModel, InferenceMethod, Network, Params, Posterior
+from iavae.types import BATCH, Array, GenerativeModel, InferenceMethod, Network, Params, Posterior
 
 DEFAULTS: dict[str, object] = {
-  'embedding_dim': 2,  # E, entries of a block embedding e_l
-  'init_scale': 1e-2,  # standard deviation of the hypernetwork's initial weights
-  'layout': 'tensor',  # 'tensor' (six blocks in the paper's encoder) or 'layer' (three)
-  'conditioned': True,  # False: h reads zeros instead of x, the static control
+  'hypernetwork': 'linear',  # a module of iavae.hypernetworks; its own hyperparameters follow
+  'condition': 'x',  # what h reads: 'x', 'zeros' (the static control), or 'other' (see `make`)
   'factored': True,  # False: the definition, with weights of its own for every example
 }
 FROZEN = ('inference/encoder',)
+
+
+def _zeros(x: Array) -> Array:
+  return jnp.zeros_like(x)
+
+
+def _other(x: Array) -> Array:
+  """The next example of the batch; needs a `vmap` whose axis is called BATCH."""
+  size = jax.lax.axis_size(BATCH)
+  return jax.lax.ppermute(x, BATCH, [(i, (i + 1) % size) for i in range(size)])
+
+
+CONDITIONS: dict[str, Callable[[Array], Array]] = {
+  'x': lambda x: x,
+  'zeros': _zeros,
+  'other': _other,
+}
 
 
 def make(
   model: GenerativeModel,
   encoder: Network,
   *,
-  embedding_dim: int = 2,
-  init_scale: float = 1e-2,
-  layout: str = 'tensor',
-  conditioned: bool = True,
+  hypernetwork: str = 'linear',
+  condition: str = 'x',
   factored: bool = True,
   posterior: Callable[..., Posterior] = diagonal_gaussian,
+  **hyperparameters: object,
 ) -> InferenceMethod:
   """An IA-VAE; params['inference'] = {'encoder': phi_AVI, 'hypernetwork': psi and embeddings}.
 
   Args:
-    encoder: of x: [D] to the heads that `posterior` reads.
+    encoder: of x: [H, W, C] or [D] to the heads that `posterior` reads.
+    condition: 'x'; 'zeros': h reads nothing, so all examples share one modulation; 'other': it
+      reads another example of the batch, as informative a priori and useless for this one.
+    factored: changes the cost, not the result.
     posterior: heads -> q(z | x).
-    Others: see DEFAULTS. `factored` changes the cost, not the result.
+    hyperparameters: of the hypernetwork, see its module.
   """
+  h = hypernetworks.make(hypernetwork, **hyperparameters)
 
   def init(rng: Array, x: Array) -> Params:
     rng_model, rng_encoder, rng_hypernetwork = jax.random.split(rng, 3)
     base = encoder.init(rng_encoder, x)
-    psi = hypernetwork.init(
-      rng_hypernetwork, make_blocks(base, layout), x.size, embedding_dim, init_scale
-    )
+    psi = h.init(rng_hypernetwork, base, x.size)
     return {'model': model.init(rng_model), 'inference': {'encoder': base, 'hypernetwork': psi}}
 
   def infer(params: Params, x: Array, rng: Array) -> Posterior:
     base, psi = params['inference']['encoder'], params['inference']['hypernetwork']
-    blocks = make_blocks(base, layout)
-    condition = x.ravel() if conditioned else jnp.zeros_like(x.ravel())
+    read = CONDITIONS[condition](x.ravel())
     if factored:
-      layers = hypernetwork.affine_layers(psi, blocks, base, x.size)
-      return posterior(encoder.apply_affine(layers, x, condition))
-    modulation = hypernetwork.modulation(psi, blocks, condition)
-    return posterior(encoder.apply(modulate(base, modulation), x))
+      return posterior(encoder.apply_layers(h.layers(psi, base, read), base, x))
+    return posterior(encoder.apply(modulate(base, h.modulation(psi, base, read)), x))
 
   return InferenceMethod(init=init, infer=infer, loss=bound_loss(model, infer))

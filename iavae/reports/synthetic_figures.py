@@ -1,12 +1,9 @@
-"""What do the results look like: every figure of the report, from results files only.
+"""What do the results of the synthetic experiment look like?
 
-Each `figure_*(results, per_example)` returns a matplotlib Figure and touches no global state of
-matplotlib. Values in nats. The one thing evaluated here is the known density of the synthetic model
+Each `figure_*(results, per_example)` returns a matplotlib Figure, from results files only. Values
+in nats. The one thing evaluated here is the known density of the synthetic model
 (Figure 6).
 """
-
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,15 +13,12 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from iavae import paper
-from iavae.tables import LABELS, amortization_gaps
+from iavae.figures import BLUE, GRAY, INK, ORANGE, RED, SKY, plain, skipped
+from iavae.reports.record import PerExample
+from iavae.reports.synthetic_tables import LABELS, amortization_gaps
+from iavae.tables import Results
 
-Results = Mapping[str, Any]
-PerExample = Mapping[str, np.ndarray]
-
-# Okabe and Ito's palette: told apart with any color vision, and in gray by lightness.
-_ORANGE, _BLUE, _SKY, _RED = '#E69F00', '#0072B2', '#56B4E9', '#D55E00'
-_GRAY, _INK = '#8C8C8C', '#333333'
-_COLORS = {'vae': _ORANGE, 'ia_vae': _BLUE}
+_COLORS = {'vae': ORANGE, 'ia_vae': BLUE}
 
 
 def log_joint(x: np.ndarray, z: np.ndarray, noise_scale: float) -> np.ndarray:
@@ -41,20 +35,6 @@ def log_joint(x: np.ndarray, z: np.ndarray, noise_scale: float) -> np.ndarray:
   residual = (x - np.stack([z1, z2, z1 + z2 + z1 * z2], axis=-1)) / noise_scale
   constant = 2.5 * np.log(2 * np.pi) + 3 * np.log(noise_scale)
   return -0.5 * (np.sum(residual**2, axis=-1) + z1**2 + z2**2) - constant
-
-
-def _plain(axes: Axes) -> None:
-  axes.spines[['top', 'right']].set_visible(False)
-  axes.spines[['left', 'bottom']].set_color(_GRAY)
-  axes.tick_params(colors=_INK)
-  axes.grid(color='#EBEBEB', linewidth=0.8)
-  axes.set_axisbelow(True)
-
-
-def _skipped(text: str) -> Figure:
-  figure = Figure(figsize=(9, 0.8))
-  figure.text(0.5, 0.5, text, ha='center', va='center', color=_INK)
-  return figure
 
 
 def _posterior_panel(axes: Axes, example: PerExample, noise_scale: float) -> None:
@@ -77,12 +57,12 @@ def _posterior_panel(axes: Axes, example: PerExample, noise_scale: float) -> Non
     cmap='gray',
     vmax=1.1,
   )
-  axes.contour(grid[..., 0], grid[..., 1], distance, levels=(1, 2, 3), colors=_SKY, linewidths=1)
+  axes.contour(grid[..., 0], grid[..., 1], distance, levels=(1, 2, 3), colors=SKY, linewidths=1)
   for name, style in _MARKERS.items():
     axes.plot(*(center if name == 'z_map' else points[name]), linestyle='none', **style)
   axes.set_xlabel('$z_1$')
   axes.set_ylabel('$z_2$')
-  axes.tick_params(colors=_INK)
+  axes.tick_params(colors=INK)
 
 
 _CROSS = {'marker': 'X', 'markersize': 11, 'markeredgecolor': 'white', 'markeredgewidth': 1.2}
@@ -102,8 +82,8 @@ _MARKERS = {
     'label': 'MAP',
   },
   # Larger, so that it shows below the other where the two means agree
-  'vae_mean': {**_CROSS, 'markersize': 17, 'color': _ORANGE, 'label': 'mean of VAE'},
-  'ia_vae_mean': {**_CROSS, 'color': _BLUE, 'label': 'mean of IA-VAE'},
+  'vae_mean': {**_CROSS, 'markersize': 17, 'color': ORANGE, 'label': 'mean of VAE'},
+  'ia_vae_mean': {**_CROSS, 'color': BLUE, 'label': 'mean of IA-VAE'},
 }
 
 
@@ -123,9 +103,9 @@ def figure_6(results: Results, per_example: PerExample) -> Figure:
   for axes, index in zip(panels, chosen, strict=True):
     example = {name: values[index] for name, values in per_example.items()}
     _posterior_panel(axes, example, noise_scale)
-    axes.set_title(f'example {index}', fontsize=11, color=_INK)
+    axes.set_title(f'example {index}', fontsize=11, color=INK)
   handles = [Line2D([], [], linestyle='none', **style) for style in _MARKERS.values()]
-  handles.append(Line2D([], [], color=_SKY, label='Laplace, 1 to 3 sd'))
+  handles.append(Line2D([], [], color=SKY, label='Laplace, 1 to 3 sd'))
   figure.legend(handles=handles, loc='outside lower center', ncols=5, frameon=False)
   return figure
 
@@ -138,7 +118,7 @@ def _published_points(axes: Axes) -> list[float]:
       list(published.values()),
       marker,
       markerfacecolor='white',
-      markeredgecolor=_ORANGE if method == 'vae' else _RED,
+      markeredgecolor=ORANGE if method == 'vae' else RED,
       markeredgewidth=1.8,
       markersize=8,
       label=f'{paper.METHODS[method]}, published',
@@ -153,32 +133,32 @@ def _efficiency_panel(axes: Axes, results: Results, key: str) -> None:
     np.array([point[name] for point in vae])
     for name in ('num_parameters', f'{key}_mean', f'{key}_sd', f'{key}_median')
   )
-  axes.fill_between(size, mean - sd, mean + sd, color=_ORANGE, alpha=0.25, label='VAE, mean ± sd')
-  axes.plot(size, median, 'o-', color=_ORANGE, label='VAE, median', markersize=5)
+  axes.fill_between(size, mean - sd, mean + sd, color=ORANGE, alpha=0.25, label='VAE, mean ± sd')
+  axes.plot(size, median, 'o-', color=ORANGE, label='VAE, median', markersize=5)
   heights = [*median]
   for point in paper.figure_7_points(results, 'ia_vae'):
     label = f'IA-VAE, {int(point["num_parameters"])} parameters'
-    axes.axhline(point[f'{key}_median'], color=_RED, linewidth=1.8, label=label)
+    axes.axhline(point[f'{key}_median'], color=RED, linewidth=1.8, label=label)
     heights.append(point[f'{key}_median'])
   if key == 'elbo_paper':
     heights += _published_points(axes)
   else:
     optimum = results['references']['elbo_optimal']
-    axes.axhline(optimum, color=_INK, linestyle='--', linewidth=1.2, label='mean-field optimum')
+    axes.axhline(optimum, color=INK, linestyle='--', linewidth=1.2, label='mean-field optimum')
     heights.append(optimum)
   # one dead seed would stretch the axis by 80 nats: the medians set it, the band may leave it
   margin = 0.08 * (max(heights) - min(heights)) + 0.02
   axes.set_ylim(min(heights) - margin, max(heights) + margin)
   axes.set_xlabel('number of encoder parameters')
   axes.legend(frameon=False, fontsize=9, loc='lower right')
-  _plain(axes)
+  plain(axes)
 
 
 def figure_7(results: Results, per_example: PerExample) -> Figure:
   """Figure 7: ELBO by number of encoder parameters, left in the paper's convention, right true."""
   del per_example
   if not paper.figure_7_points(results, 'vae'):
-    return _skipped('Figure 7 was skipped by the config.')
+    return skipped('Figure 7 was skipped by the config.')
   figure = Figure(figsize=(9, 4.2), layout='constrained')
   left, right = figure.subplots(1, 2)
   _efficiency_panel(left, results, 'elbo_paper')
@@ -193,14 +173,14 @@ def figure_gaps(results: Results, per_example: PerExample) -> Figure:
   del per_example
   gaps = amortization_gaps(results)
   if not gaps:
-    return _skipped('The controls were skipped by the config.')
+    return skipped('The controls were skipped by the config.')
   approximation = results['references']['approximation_gap']
   names, values = list(gaps), np.array(list(gaps.values()))
   rows = np.arange(len(names))
   figure = Figure(figsize=(9, 0.8 + 0.42 * len(names)), layout='constrained')
   axes = figure.subplots()
-  axes.barh(rows, approximation, color=_GRAY, height=0.62)
-  colors = [_COLORS.get(name, _SKY) for name in names]
+  axes.barh(rows, approximation, color=GRAY, height=0.62)
+  colors = [_COLORS.get(name, SKY) for name in names]
   axes.barh(rows, values, left=approximation, color=colors, height=0.62)
   for row, value in zip(rows, values, strict=True):
     axes.annotate(
@@ -209,18 +189,18 @@ def figure_gaps(results: Results, per_example: PerExample) -> Figure:
       xytext=(5, 0),
       textcoords='offset points',
       va='center',
-      color=_INK,
+      color=INK,
     )
   axes.set_yticks(rows, [LABELS.get(name, name) for name in names])
   axes.invert_yaxis()
   axes.margins(x=0.08)
   axes.set_xlabel('nats below log p(x)')
   handles = [
-    Patch(color=_GRAY, label=f'approximation gap, {approximation:.2f}'),
-    Patch(color=_SKY, label='amortization gap, the number at the bar'),
+    Patch(color=GRAY, label=f'approximation gap, {approximation:.2f}'),
+    Patch(color=SKY, label='amortization gap, the number at the bar'),
   ]
   figure.legend(handles=handles, loc='outside upper right', ncols=2, frameon=False)
-  _plain(axes)
+  plain(axes)
   axes.grid(visible=False, axis='y')
   return figure
 
@@ -230,14 +210,14 @@ def figure_refinement(results: Results, per_example: PerExample) -> Figure:
   del per_example
   r = results['refinement']
   if not r['num_steps']:
-    return _skipped('Refinement at test time was skipped by the config.')
+    return skipped('Refinement at test time was skipped by the config.')
   figure = Figure(figsize=(9, 4), layout='constrained')
   axes = figure.subplots()
   for method, label in paper.METHODS.items():
     axes.plot(r['num_steps'], r[method], 'o-', color=_COLORS[method], label=f'from {label}')
   optimum = results['references']['elbo_optimal']
-  axes.axhline(optimum, color=_INK, linestyle='--', linewidth=1.2, label='mean-field optimum')
-  axes.axhline(r['ia_vae'][0], color=_BLUE, linestyle=':', linewidth=1.2)
+  axes.axhline(optimum, color=INK, linestyle='--', linewidth=1.2, label='mean-field optimum')
+  axes.axhline(r['ia_vae'][0], color=BLUE, linestyle=':', linewidth=1.2)
   axes.set_xscale('symlog', linthresh=1)
   axes.set_xlim(-0.15, 1.1 * max(r['num_steps']) + 0.15)
   axes.xaxis.set_major_locator(FixedLocator(r['num_steps']))
@@ -246,7 +226,7 @@ def figure_refinement(results: Results, per_example: PerExample) -> Figure:
   axes.set_xlabel('gradient steps at test time')
   axes.set_ylabel('true ELBO (nats)')
   axes.legend(frameon=False, loc='lower right')
-  _plain(axes)
+  plain(axes)
   return figure
 
 
@@ -278,5 +258,5 @@ def figure_gap_histogram(results: Results, per_example: PerExample) -> Figure:
   axes.set_ylabel('examples')
   axes.margins(y=0.3)  # room for the legend
   axes.legend(frameon=False, loc='upper left')
-  _plain(axes)
+  plain(axes)
   return figure

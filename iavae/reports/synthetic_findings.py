@@ -1,11 +1,15 @@
-"""What do the results say, in plain sentences that come out right whichever way they fall?"""
+"""What do the results of the synthetic experiment say, in plain sentences?
+
+They come out right whichever way the numbers fall.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from iavae import paper
-from iavae.paper import EQUAL_WITHIN, Results
-from iavae.tables import LABELS, number
+from iavae.paper import EQUAL_WITHIN
+from iavae.reports.synthetic_tables import LABELS
+from iavae.tables import Results, joined, number
 
 
 def findings(results: Results) -> list[str]:
@@ -27,10 +31,6 @@ def findings(results: Results) -> list[str]:
     paper.agreement_finding(results),
   )
   return [sentence for sentence in said if sentence]
-
-
-def _joined(parts: Sequence[str]) -> str:
-  return ' and '.join(filter(None, (', '.join(parts[:-1]), parts[-1])))
 
 
 def _relation(lead: float) -> str:
@@ -63,7 +63,7 @@ def _adaptivity(elbo: Mapping[str, float]) -> str | None:
   degree = 'mostly' if total - without_x >= total / 2 else 'only partly'
   if total - without_x < EQUAL_WITHIN:
     degree = 'not'
-  others = _joined([f'the {LABELS[name]} {gain[name]:+.2f}' for name in tried])
+  others = joined([f'the {LABELS[name]} {gain[name]:+.2f}' for name in tried])
   return f'The gain is {degree} instance-adaptive: IA-VAE gains {total:+.2f} nats, {others}.'
 
 
@@ -73,7 +73,7 @@ def _efficiency(elbo: Mapping[str, float], controls: Mapping[str, Any]) -> str |
     return None
   lead = {name: elbo[name] - elbo['ia_vae'] for name in tried}
   size = {name: int(controls[name]['num_parameters']) for name in ('ia_vae', *tried)}
-  each = _joined([f'the {LABELS[name]} ({size[name]}) {_relation(lead[name])}' for name in tried])
+  each = joined([f'the {LABELS[name]} ({size[name]}) {_relation(lead[name])}' for name in tried])
   reached = [name for name in tried if lead[name] > -EQUAL_WITHIN]
   if not reached:
     end = 'the claim of parameter efficiency holds against every activation tried.'
@@ -120,4 +120,4 @@ def _dead_bases(rows: Sequence[Mapping[str, Any]]) -> str:
     return f'None of the {len(rows)} base VAEs has a dead hidden unit.'
   elbos = ((i, rows[i]['vae']['elbo'], rows[i]['ia_vae']['elbo_mean']) for i in dead)
   each = [f'base {i} reaches {number(vae)}, its IA-VAEs {number(ia)}' for i, vae, ia in elbos]
-  return f'A hidden unit is dead in {len(dead)} of {len(rows)} base VAEs: {_joined(each)} nats.'
+  return f'A hidden unit is dead in {len(dead)} of {len(rows)} base VAEs: {joined(each)} nats.'

@@ -1,4 +1,4 @@
-"""What do the results say, as tables?
+"""What do the results of the synthetic experiment say, as tables?
 
 Everything is computed from `results.json`, nothing is known beforehand. Two ELBOs stand side by
 side: the true one (full Gaussian density, exact expectation) and the paper's convention (see
@@ -7,12 +7,11 @@ side: the true one (full Gaussian density, exact expectation) and the paper's co
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any
 
 from iavae import paper
-from iavae.paper import METHODS, Results
-
-FLAG = '†'  # follows the name of a base VAE in which a hidden unit is never active
+from iavae.paper import METHODS
+from iavae.tables import FLAG, Results, Table, number, spread
 
 LABELS = {
   'vae': 'VAE (base)',
@@ -39,27 +38,9 @@ _ELBO_PAPER = "ELBO, paper's conv."
 _ELBO_COLUMNS = (_ELBO, 'median', _ELBO_PAPER, 'median')
 
 
-class Table(NamedTuple):
-  """A table as text: one cell a column in every row; without rows it was skipped."""
-
-  title: str
-  columns: tuple[str, ...]
-  rows: tuple[tuple[str, ...], ...]
-  note: str
-
-
-def number(value: float, digits: int = 2) -> str:
-  """The number in fixed notation; what rounds to zero has no sign."""
-  return f'{round(value, digits) + 0.0:.{digits}f}'
-
-
-def _spread(mean: float, sd: float) -> str:
-  return f'{number(mean)} ± {number(sd)}'
-
-
 def _elbo_cells(entry: Mapping[str, float]) -> tuple[str, ...]:
   cells = [
-    (_spread(entry[f'{key}_mean'], entry[f'{key}_sd']), number(entry[f'{key}_median']))
+    (spread(entry[f'{key}_mean'], entry[f'{key}_sd']), number(entry[f'{key}_median']))
     for key in ('elbo', 'elbo_paper')
   ]
   return (*cells[0], *cells[1])
@@ -80,7 +61,7 @@ def _table_2_cells(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     return fmean(row[method][key] for row in rows)
 
   ia_vae = [
-    _spread(mean('ia_vae', f'{key}_mean'), mean('ia_vae', f'{key}_sd'))
+    spread(mean('ia_vae', f'{key}_mean'), mean('ia_vae', f'{key}_sd'))
     for key in ('elbo', 'elbo_paper', 'kl')
   ]
   vae = [number(mean('vae', key)) for key in ('elbo', 'elbo_paper', 'kl', 'amortization_gap')]
@@ -100,7 +81,7 @@ def table_2(results: Results) -> Table:
     body.append((f'mean, no {FLAG}', *_table_2_cells(free)))
   vae = [number(mean) for mean in paper.column_means(paper.TABLE2_VAE)]
   elbo, elbo_sd, kl, kl_sd = paper.column_means(paper.TABLE2_IA_VAE)
-  published = (*vae, '', '', _spread(elbo, elbo_sd), _spread(kl, kl_sd), '')
+  published = (*vae, '', '', spread(elbo, elbo_sd), spread(kl, kl_sd), '')
   body.append(('paper, mean', '', *published))
   each = (_ELBO, _ELBO_PAPER, 'KL', 'gap')
   return Table(

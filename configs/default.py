@@ -1,0 +1,126 @@
+"""Every key of the image experiments, with its unit, at the paper's values (arXiv:2604.06796, 4.2).
+
+Not a config to run: configs/{digits,mnist,fashion_mnist,omniglot}.py override what differs.
+"""
+
+from ml_collections import ConfigDict
+
+CONTROLS = (
+  'continued',  # C1: encoder and decoder trained on
+  'decoder_only',  # C2: the decoder trained on
+  'encoder_only',  # C3: the encoder trained on
+  'static',  # C4: IA-VAE whose hypernetwork does not read x
+  'shuffled',  # C5: IA-VAE whose hypernetwork reads another example
+  'frozen_decoder',  # C6: IA-VAE with the base's decoder
+  'wider',  # C7: a plain encoder with as many parameters as encoder and hypernetwork
+)
+
+# Both stages in minutes a seed on 2 CPU cores: fewer images, a narrower encoder, and a decoder that
+# sees a few pixels around, so that it needs z
+REDUCED = {
+  'num_seeds': 5,
+  'data.num_train': 5000,
+  'data.num_validation': 500,
+  'data.num_test': 1000,
+  'model.encoder_width': 16,
+  'model.decoder_width': 16,
+  'model.kernel_sizes': (3, 3),
+  'hypernetwork.slice_dim': 8,
+  'pretrain.num_epochs': 20,
+  'pretrain.warmup_epochs': 5,
+  'adapt.num_epochs': 5,
+  'evaluation.iwae_samples': 50,
+}
+# The plain VAE of many papers, 784-200-200-50 and back, with pixels independent given z
+MLP = {
+  'model.encoder': 'mlp',
+  'model.decoder': 'mlp',
+  'model.latent_dim': 50,
+  'model.activation': 'elu',
+  'hypernetwork.normalized': True,
+}
+
+
+def get_config() -> ConfigDict:
+  """The paper's values."""
+  config = ConfigDict()
+  config.experiment = 'images'  # or 'controls': the same, and all of config.controls
+  config.method = 'instance_adaptive'  # what the second stage trains from the base VAE
+  config.preset = 'full'  # a label; 'reduced' where a config says so
+  config.seed = 0  # the first seed
+  config.num_seeds = 10  # pairs of base VAE and adapted model
+  config.controls = CONTROLS
+
+  config.data = ConfigDict()
+  config.data.name = ''
+  config.data.protocol = ''  # '' is the first of the data set's protocols
+  config.data.path = ''  # of your own .npz with an array x; then name is 'own'
+  config.data.directory = ''  # the manual folder; '' is $IAVAE_DATA or ~/.cache/iavae/data
+  config.data.num_train = 0  # images; 0 takes all
+  config.data.num_validation = 0
+  config.data.num_test = 0
+
+  config.model = ConfigDict()
+  config.model.latent_dim = 32
+  config.model.encoder = 'resnet'  # or 'mlp'
+  config.model.encoder_width = 64  # channels of the ResNet
+  config.model.encoder_blocks = 3  # residual blocks, each of which halves the image
+  config.model.decoder = 'pixelcnn'  # or 'mlp'
+  config.model.decoder_width = 32  # features of the PixelCNN
+  config.model.kernel_sizes = (9, 9, 9, 7, 7, 7, 5, 5, 5, 3, 3, 3)  # of its layers, pixels
+  config.model.latent_maps = 4  # planes that z adds to the image
+  config.model.fix_vertical_shift = False  # True: not the published layer, see iavae/pixelcnn.py
+  config.model.hidden = (200, 200)  # of an MLP encoder and, reversed, decoder; units
+  config.model.activation = 'relu'  # of MLPs
+
+  config.hypernetwork = ConfigDict()
+  config.hypernetwork.embedding_dim = 16  # entries of a block embedding
+  config.hypernetwork.slice_dim = 16  # entries of the code of a kernel slice, d
+  config.hypernetwork.column_embedding_dim = 8  # entries of a column embedding
+  config.hypernetwork.init_scale = 1e-3  # standard deviation of the initial output layers
+  config.hypernetwork.normalized = False  # True: sums over inputs divided by the fan-in
+
+  config.pretrain = ConfigDict()
+  config.pretrain.num_epochs = 100
+  config.pretrain.learning_rate = 1e-3  # of Adam
+  config.pretrain.warmup_epochs = 10  # in which the KL weight grows from .1 to 1
+
+  config.adapt = ConfigDict()
+  config.adapt.num_epochs = 100
+  config.adapt.learning_rate = 1e-4  # of the hypernetwork, or of an encoder that is trained
+  config.adapt.decoder_learning_rate = 5e-5
+  config.adapt.weight_decay = 0.0  # coupled, of all that is trained
+
+  config.training = ConfigDict()
+  config.training.batch_size = 50  # images
+  config.training.precision = 'float32'  # or 'bfloat16', of convolutions in training
+
+  config.evaluation = ConfigDict()
+  config.evaluation.num_samples = 10  # draws of z in an ELBO
+  config.evaluation.iwae_samples = 500  # draws of z in the importance-weighted bound
+  config.lock()
+  return config
+
+
+def read_variant(variant: str, presets: dict[str, dict]) -> tuple[str, dict]:
+  """(method, overrides) of the part after the colon of --config=FILE:VARIANT.
+
+  Args:
+    variant: '', a method, a preset, or both with a comma between.
+    presets: name -> overrides of dotted keys.
+  """
+  names = [name for name in variant.split(',') if name]
+  chosen = [name for name in names if name in presets]
+  methods = [name for name in names if name not in presets] or ['instance_adaptive']
+  if len(methods) > 1 or len(chosen) > 1:
+    raise ValueError(f'{variant!r} is not a method, one of {", ".join(presets)}, or METHOD,PRESET')
+  return methods[0], presets[chosen[0]] | {'preset': chosen[0]} if chosen else {}
+
+
+def make(variant: str, paper: dict, presets: dict[str, dict]) -> ConfigDict:
+  """The config of a data set: the defaults, what the paper sets for it, and a preset's overrides."""
+  config = get_config()
+  method, overrides = read_variant(variant, presets)
+  with config.unlocked():
+    config.update_from_flattened_dict(paper | overrides | {'method': method})
+  return config

@@ -1,0 +1,93 @@
+"""Evaluation: how good is a method on every example of a set?"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import logsumexp
+
+from iavae.bounds import elbo_terms, log_weight
+from iavae.parallel import shard_batch
+from iavae.types import BATCH, Array, GenerativeModel, InferenceMethod, Metrics, Params
+
+SAMPLES_AT_ONCE = (
+  50  # of the importance-weighted bound, so that memory does not grow with their number
+)
+
+
+def example_metrics(
+  model: GenerativeModel,
+  method: InferenceMethod,
+  params: Params,
+  x: Array,
+  rng: Array,
+  *,
+  num_samples: int,
+  iwae_samples: int = 0,
+) -> Metrics:
+  """What is known of one example; each [] in nats.
+
+  Args:
+    x: [H, W, C] or [D].
+    num_samples: draws of z in `elbo`, `kl` (exact where a closed form is known) and
+      `log_likelihood`, E_q log p(x | z).
+    iwae_samples: S of the bound `iwae` (see `bounds.iwae_bound`); 0 leaves it out.
+  """
+  rng_infer, rng_elbo, rng_iwae = jax.random.split(rng, 3)
+  q = method.infer(params, x, rng_infer)
+  draw = lambda rng: elbo_terms(model, params['model'], q, x, rng)  # noqa: E731
+  log_likelihood, kl = map(jnp.mean, jax.vmap(draw)(jax.random.split(rng_elbo, num_samples)))
+  metrics = {'elbo': log_likelihood - kl, 'kl': kl, 'log_likelihood': log_likelihood}
+  if not iwae_samples:
+    return metrics
+
+  def chunk(rng: Array, size: int) -> Array:
+    weight = lambda rng: log_weight(model, params['model'], q, x, rng)  # noqa: E731
+    return logsumexp(jax.vmap(weight)(jax.random.split(rng, size)))
+
+  whole, rest = divmod(iwae_samples, SAMPLES_AT_ONCE)
+  rngs = jax.random.split(rng_iwae, whole + 1)
+  parts = jax.lax.map(lambda rng: chunk(rng, SAMPLES_AT_ONCE), rngs[:whole])
+  if rest:
+    parts = jnp.append(parts, chunk(rngs[whole], rest))
+  return metrics | {'iwae': logsumexp(parts) - jnp.log(iwae_samples)}
+
+
+def make_evaluate(
+  model: GenerativeModel,
+  method: InferenceMethod,
+  *,
+  num_samples: int,
+  iwae_samples: int = 0,
+  at_once: int = 100,
+) -> Callable[[Params, Array, Array], dict[str, np.ndarray]]:
+  """evaluate(params, x, rng) -> {metric: [N]}, nats; x: [N, ...] of any type, 0 or 1.
+
+  An example's draws depend on `rng` and its place in x only: not on how many are evaluated at once
+  or on how many devices.
+  """
+
+  @jax.jit
+  def evaluate(params: Params, x: Array, rng: Array) -> Metrics:
+    num_chunks = -(-len(x) // at_once)
+    index = jnp.arange(num_chunks * at_once) % len(x)  # the last chunk is filled up from the start
+
+    def one(x: Array, i: Array) -> Metrics:
+      return example_metrics(
+        model,
+        method,
+        params,
+        x.astype(jnp.float32),
+        jax.random.fold_in(rng, i),
+        num_samples=num_samples,
+        iwae_samples=iwae_samples,
+      )
+
+    def chunk(index: Array) -> Metrics:
+      return jax.vmap(one, axis_name=BATCH)(shard_batch(x[index]), index)
+
+    metrics = jax.lax.map(chunk, index.reshape(num_chunks, at_once))
+    return jax.tree.map(lambda a: a.ravel()[: len(x)], metrics)
+
+  return lambda params, x, rng: jax.device_get(evaluate(params, x, rng))

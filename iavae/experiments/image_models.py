@@ -1,0 +1,168 @@
+"""What an image experiment is made of: which networks does a config name, and what trains what?"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from iavae import decoders, inference, layers, networks, pixelcnn
+from iavae.freezing import is_below
+from iavae.inference import amortized, instance_adaptive
+from iavae.models import vae
+from iavae.resnet import resnet
+from iavae.types import Array, GenerativeModel, InferenceMethod, Network, Params
+
+CONTROLS = (
+  'continued',
+  'decoder_only',
+  'encoder_only',
+  'static',
+  'shuffled',
+  'frozen_decoder',
+  'wider',
+)
+
+
+class Variant(NamedTuple):
+  """One row of the table: a method, what of it is frozen, and how it starts from a base VAE."""
+
+  method: InferenceMethod
+  frozen: tuple[str, ...]
+  start: Callable[[Params, Array], Params]  # (base params, rng) -> params
+
+
+class Images(NamedTuple):
+  """Model, encoder and the shape of an example."""
+
+  model: GenerativeModel
+  encoder: Network
+  shape: tuple[int, ...]
+
+
+def make_encoder(config: ConfigDict, width: int = 0) -> Network:
+  """The encoder of config.model; `width` replaces its channels, or its hidden units."""
+  options = config.model
+  heads = {'mean': options.latent_dim, 'log_var': options.latent_dim}
+  if options.encoder == 'resnet':
+    return resnet(heads, width or options.encoder_width, options.encoder_blocks)
+  hidden = tuple(width for _ in options.hidden) if width else options.hidden
+  return networks.mlp(hidden, heads, options.activation)
+
+
+def make_images(config: ConfigDict, shape: tuple[int, ...]) -> Images:
+  """The base VAE of config.model for images of a shape [H, W, C]."""
+  options = config.model
+  if options.decoder == 'pixelcnn':
+    decoder = pixelcnn.make(
+      options.latent_dim,
+      shape,
+      options.decoder_width,
+      options.kernel_sizes,
+      options.latent_maps,
+      options.fix_vertical_shift,
+    )
+  else:
+    hidden = options.hidden[::-1]
+    decoder = decoders.mlp_decoder(options.latent_dim, shape, hidden, options.activation)
+  return Images(vae.make(decoder, options.latent_dim), make_encoder(config), shape)
+
+
+def _norms(encoder: Network, shape: tuple[int, ...]) -> tuple[str, ...]:
+  """Paths of the batch normalizations, which stay as they are in every second stage."""
+  base = jax.eval_shape(encoder.init, jax.random.key(0), jnp.zeros(shape))
+  return tuple(f'inference/encoder/{name}' for name in base if 'running_mean' in base[name])
+
+
+def make_variant(config: ConfigDict, images: Images, name: str) -> Variant:
+  """A method of the second stage: config.method by its name, or one of CONTROLS.
+
+  Batch normalization is frozen in all of them, as IA-VAE has it: running moments, scale and shift.
+  """
+  model, shape = images.model, images.shape
+  encoder = images.encoder._replace(apply_train=None)
+  norms = _norms(encoder, shape)
+  plain = amortized.make(model, encoder)
+  adaptive = functools.partial(_make_adaptive, config, model, encoder)
+  frozen_encoder = instance_adaptive.FROZEN
+  simple = {
+    'continued': (plain, norms),
+    'decoder_only': (plain, ('inference',)),
+    'encoder_only': (plain, ('model', *norms)),
+    'static': (adaptive(condition='zeros'), frozen_encoder),
+    'shuffled': (adaptive(condition='other'), frozen_encoder),
+    'frozen_decoder': (adaptive(), (*frozen_encoder, 'model')),
+  }
+  if name == 'wider':
+    return _make_wider(config, images)
+  if name in simple:
+    method, frozen = simple[name]
+  elif name == 'instance_adaptive':
+    method, frozen = adaptive(), frozen_encoder
+  else:
+    module = inference.find(name)
+    method, frozen = module.make(model, encoder), (*getattr(module, 'FROZEN', ()), *norms)
+  return Variant(method, frozen, functools.partial(_start_from, method, shape))
+
+
+def _make_adaptive(
+  config: ConfigDict, model: GenerativeModel, encoder: Network, **options: object
+) -> InferenceMethod:
+  return instance_adaptive.make(
+    model, encoder, hypernetwork='layerwise', **config.hypernetwork, **options
+  )
+
+
+def _start_from(
+  method: InferenceMethod, shape: tuple[int, ...], base: Params, rng: Array
+) -> Params:
+  """Fresh params of a method with model and encoder of a trained base VAE."""
+  fresh = jax.jit(method.init)(rng, jnp.zeros(shape))
+  encoder = {'encoder': base['inference']['encoder']}
+  return {'model': base['model'], 'inference': fresh['inference'] | encoder}
+
+
+def num_parameters(params: Params, frozen: tuple[str, ...] = ()) -> int:
+  """Entries of all arrays but those below a frozen path and the running moments of normalizations."""
+  total = 0
+  for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+    name = jax.tree_util.keystr(path, simple=True, separator='/')
+    if not path[-1].key.startswith('running_') and not is_below(name, frozen):
+      total += math.prod(leaf.shape)
+  return total
+
+
+def _make_wider(config: ConfigDict, images: Images) -> Variant:
+  """C7: a plain encoder that starts as the base's function, with as many parameters as IA-VAE's."""
+
+  def size(method: InferenceMethod) -> int:
+    shapes = jax.eval_shape(method.init, jax.random.key(0), jnp.zeros(images.shape))
+    return num_parameters(shapes['inference'])
+
+  def wide(width: int) -> tuple[InferenceMethod, Network]:
+    encoder = make_encoder(config, width)._replace(apply_train=None)
+    return amortized.make(images.model, encoder), encoder
+
+  target = size(_make_adaptive(config, images.model, images.encoder))
+  width = 1
+  while size(wide(width)[0]) < target:
+    width += 1
+  method, encoder = wide(width)
+  scale = config.model.encoder_blocks if config.model.encoder == 'resnet' else 32
+  positions = max(1, (images.shape[0] >> scale) * (images.shape[1] >> scale))
+
+  def start(base: Params, rng: Array) -> Params:
+    fresh = jax.jit(method.init)(rng, jnp.zeros(images.shape))['inference']['encoder']
+    encoder = layers.widen(base['inference']['encoder'], fresh, positions)
+    return {'model': base['model'], 'inference': {'encoder': encoder}}
+
+  return Variant(method, _norms(encoder, images.shape), start)
+
+
+def count_parameters(variant: Variant, shape: tuple[int, ...]) -> dict[str, int]:
+  """{'trained': ..., 'total': ...} parameters of a variant, both halves."""
+  shapes = jax.eval_shape(variant.method.init, jax.random.key(0), jnp.zeros(shape))
+  return {'trained': num_parameters(shapes, variant.frozen), 'total': num_parameters(shapes)}

@@ -1,0 +1,50 @@
+"""The optimizer of the image experiments: how does a gradient become a step?"""
+
+from collections.abc import Mapping
+
+import jax
+import optax
+
+from iavae.types import Params
+
+RUNNING_RATE = 0.1  # of the running moments of batch normalization, PyTorch's momentum
+
+
+def _is_running(path: jax.tree_util.KeyPath) -> bool:
+  return str(getattr(path[-1], 'key', '')).startswith('running_')
+
+
+def _labels(params: Params) -> Params:
+  return jax.tree_util.tree_map_with_path(
+    lambda path, _: 'running' if _is_running(path) else 'trained', params
+  )
+
+
+def _descend_by_half(learning_rates: Mapping[str, float]) -> optax.GradientTransformation:
+  """Minus the learning rate of the half of params, 'model' or 'inference', that a leaf is in."""
+
+  def scale(updates: Params, _: Params) -> Params:
+    return jax.tree_util.tree_map_with_path(lambda p, u: -learning_rates[p[0].key] * u, updates)
+
+  return optax.stateless(scale)
+
+
+def make_optimizer(
+  learning_rates: Mapping[str, float], *, weight_decay: float = 0.0, max_norm: float = 5.0
+) -> optax.GradientTransformation:
+  """Adam with PyTorch's coupled weight decay, as both stages of IA-VAE use it.
+
+  The gradient of all trained leaves is clipped to a global norm, weight_decay * params is added,
+  Adam(0.9, 0.999) scales it. The running moments of batch normalization take no part in that: they
+  follow the batch by plain gradient steps of rate .1 (see `types.Network.apply_train`).
+
+  Args:
+    learning_rates: {'model': of the decoder, 'inference': of all else}.
+  """
+  adam = optax.chain(
+    optax.clip_by_global_norm(max_norm),
+    optax.add_decayed_weights(weight_decay),
+    optax.scale_by_adam(),
+    _descend_by_half(learning_rates),
+  )
+  return optax.partition({'trained': adam, 'running': optax.sgd(RUNNING_RATE)}, _labels)

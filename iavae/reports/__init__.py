@@ -1,0 +1,22 @@
+"""Reports: which one shows the results of which experiment?
+
+A new kind of experiment is one record `REPORT` in a file here, and a line below.
+"""
+
+from iavae.reports import images, synthetic
+from iavae.reports.record import Report
+
+_REPORTS = {'synthetic': synthetic.REPORT, 'images': images.REPORT, 'controls': images.REPORT}
+
+
+def find(experiment: str | None) -> Report:
+  """The report of an experiment, by its name in the config; None is the synthetic one.
+
+  Raises:
+    ValueError: for an experiment without a report.
+  """
+  if experiment is None:
+    return synthetic.REPORT
+  if experiment not in _REPORTS:
+    raise ValueError(f'there is no report of an experiment {experiment!r}')
+  return _REPORTS[experiment]

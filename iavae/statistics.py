@@ -1,0 +1,98 @@
+"""Is one method better than another over seeds, and how sure is that?
+
+The paper's protocol (arXiv:2604.06796, section 5.2): each IA-VAE starts from the base VAE of the
+same seed, so differences are paired. Shapiro-Wilk at .05 on the differences decides between a
+one-sided paired t-test and a one-sided Wilcoxon signed-rank test; the alternative is a > b.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import scipy.stats
+from numpy.typing import ArrayLike
+
+NORMALITY_LEVEL = 0.05
+CONFIDENCE = 0.95
+MIN_SEEDS_NORMALITY = 3  # Shapiro-Wilk is not defined for fewer
+
+# Differences that vary by less, relative to the values themselves, differ by rounding alone.
+_ROUNDING = 1e-12
+
+
+def paired_comparison(
+  a: ArrayLike, b: ArrayLike, *, name_a: str, name_b: str, metric: str
+) -> dict[str, Any]:
+  """Compares two methods over the same seeds in the same order; ready for JSON.
+
+  Args:
+    a: [S] values of the metric, higher is better.
+    b: [S], of the same unit and seeds.
+    name_a: the method that the alternative holds to be better.
+    name_b: the method that it is compared with.
+    metric: what the values are.
+
+  Returns:
+    a, b, metric; mean_difference of a - b, and ci95, its two-sided 95% t interval, in the unit of
+    the values; p_value, one-sided for a > b; test, 'paired t', 'Wilcoxon' or 'none'; effect_size,
+    Cohen's d_z (mean by sd of the differences); num_seeds. With one seed, or where all seeds
+    differ by the same amount (no spread to test against), test is 'none' and ci95, p_value and
+    effect_size are None. With two seeds the test is the paired t.
+
+  Raises:
+    ValueError: if the arrays are not of one shape [S], S >= 1, or not finite.
+  """
+  a, b = np.asarray(a, float), np.asarray(b, float)
+  if a.ndim != 1 or a.shape != b.shape or not a.size:
+    raise ValueError(f'paired values are [S], of the same seeds: not {a.shape} and {b.shape}')
+  if not np.isfinite([a, b]).all():
+    raise ValueError(f'{metric} of {name_a} or {name_b} is not finite')
+  tested = _test(a - b, scale=max(np.abs(a).max(), np.abs(b).max()))
+  mean = float(np.mean(a - b))
+  named = {'a': name_a, 'b': name_b, 'metric': metric, 'mean_difference': mean}
+  return named | tested | {'num_seeds': a.size}
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+  """p-values of one family of tests, adjusted by Holm's step-down method.
+
+  Args:
+    p_values: any length; None where there was no test, which then is not of the family.
+
+  Returns:
+    the adjusted values in the same order; None stays None.
+  """
+  tested = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
+  adjusted: list[float | None] = [None] * len(p_values)
+  highest = 0.0
+  for rank, (p, i) in enumerate(tested):
+    highest = max(highest, min(1.0, p * (len(tested) - rank)))
+    adjusted[i] = highest
+  return adjusted
+
+
+def _test(differences: np.ndarray, scale: float) -> dict[str, Any]:
+  """ci95, p_value, test and effect_size of differences [S] of values of this magnitude."""
+  count = differences.size
+  if np.ptp(differences) <= _ROUNDING * scale:  # of one seed, too
+    return {'ci95': None, 'p_value': None, 'test': 'none', 'effect_size': None}
+  mean, sd = differences.mean(), differences.std(ddof=1)
+  low, high = scipy.stats.t.interval(CONFIDENCE, count - 1, loc=mean, scale=sd / np.sqrt(count))
+  if _is_normal(differences):
+    test = 'paired t'
+    p_value = scipy.stats.ttest_1samp(differences, 0.0, alternative='greater').pvalue
+  else:
+    test = 'Wilcoxon'
+    p_value = scipy.stats.wilcoxon(differences, alternative='greater').pvalue
+  return {
+    'ci95': [float(low), float(high)],
+    'p_value': float(p_value),
+    'test': test,
+    'effect_size': float(mean / sd),
+  }
+
+
+def _is_normal(differences: np.ndarray) -> bool:
+  if differences.size < MIN_SEEDS_NORMALITY:
+    return True
+  return scipy.stats.shapiro(differences).pvalue >= NORMALITY_LEVEL
