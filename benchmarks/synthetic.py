@@ -82,7 +82,7 @@ def measure_naive_step() -> float:
   import jax
   import optax
 
-  from iavae import ensemble, networks
+  from iavae import freezing, networks
   from iavae.experiments.synthetic import make_data
   from iavae.inference import instance_adaptive
   from iavae.models import synthetic

@@ -6,8 +6,9 @@
 A small model of the paper's form; there are no published numbers. All keys: configs/default.py.
 """
 
-from configs import default
 from ml_collections import ConfigDict
+
+from configs import default
 
 SMALL = {
   'num_seeds': 3,

@@ -8,8 +8,9 @@ The noise of the binarization alone costs 189.9 nats an image, so no model passe
 configs/default.py.
 """
 
-from configs import default
 from ml_collections import ConfigDict
+
+from configs import default
 
 PAPER = {'data.name': 'fashion_mnist', 'adapt.weight_decay': 0.0}
 PRESETS = {'reduced': default.REDUCED, 'mlp': default.MLP}

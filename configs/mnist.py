@@ -6,8 +6,9 @@
 All keys: configs/default.py.
 """
 
-from configs import default
 from ml_collections import ConfigDict
+
+from configs import default
 
 PAPER = {'data.name': 'mnist', 'adapt.weight_decay': 5e-4}
 PRESETS = {'reduced': default.REDUCED, 'mlp': default.MLP}

@@ -7,8 +7,9 @@ The reduced preset takes Lake's images, averaged to 28 x 28 (protocol raw28): no
 published numbers. All keys: configs/default.py.
 """
 
-from configs import default
 from ml_collections import ConfigDict
+
+from configs import default
 
 PAPER = {'data.name': 'omniglot', 'data.protocol': 'burda', 'adapt.weight_decay': 5e-3}
 PRESETS = {

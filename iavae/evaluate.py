@@ -25,6 +25,7 @@ def example_metrics(
   *,
   num_samples: int,
   iwae_samples: int = 0,
+  samples_at_once: int = 50,
 ) -> Metrics:
   """What is known of one example; each [] in nats.
 
@@ -33,25 +34,25 @@ def example_metrics(
     num_samples: draws of z in `elbo`, `kl` (exact where a closed form is known) and
       `log_likelihood`, E_q log p(x | z).
     iwae_samples: S of the bound `iwae` (see `bounds.iwae_bound`); 0 leaves it out.
+    samples_at_once: draws of z in memory at once.
   """
   rng_infer, rng_elbo, rng_iwae = jax.random.split(rng, 3)
   q = method.infer(params, x, rng_infer)
-  draw = lambda rng: elbo_terms(model, params['model'], q, x, rng)  # noqa: E731
-  log_likelihood, kl = map(jnp.mean, jax.vmap(draw)(jax.random.split(rng_elbo, num_samples)))
+
+  def draw(rng: Array) -> tuple[Array, Array]:
+    return elbo_terms(model, params['model'], q, x, rng)
+
+  def weight(rng: Array) -> Array:
+    return log_weight(model, params['model'], q, x, rng)
+
+  rngs = jax.random.split(rng_elbo, num_samples)
+  log_likelihood, kl = map(jnp.mean, jax.lax.map(draw, rngs, batch_size=samples_at_once))
   metrics = {'elbo': log_likelihood - kl, 'kl': kl, 'log_likelihood': log_likelihood}
   if not iwae_samples:
     return metrics
-
-  def chunk(rng: Array, size: int) -> Array:
-    weight = lambda rng: log_weight(model, params['model'], q, x, rng)  # noqa: E731
-    return logsumexp(jax.vmap(weight)(jax.random.split(rng, size)))
-
-  whole, rest = divmod(iwae_samples, SAMPLES_AT_ONCE)
-  rngs = jax.random.split(rng_iwae, whole + 1)
-  parts = jax.lax.map(lambda rng: chunk(rng, SAMPLES_AT_ONCE), rngs[:whole])
-  if rest:
-    parts = jnp.append(parts, chunk(rngs[whole], rest))
-  return metrics | {'iwae': logsumexp(parts) - jnp.log(iwae_samples)}
+  rngs = jax.random.split(rng_iwae, iwae_samples)
+  log_weights = jax.lax.map(weight, rngs, batch_size=samples_at_once)
+  return metrics | {'iwae': logsumexp(log_weights) - jnp.log(iwae_samples)}
 
 
 def make_evaluate(
@@ -61,6 +62,7 @@ def make_evaluate(
   num_samples: int,
   iwae_samples: int = 0,
   at_once: int = 100,
+  samples_at_once: int = 50,
 ) -> Callable[[Params, Array, Array], dict[str, np.ndarray]]:
   """evaluate(params, x, rng) -> {metric: [N]}, nats; x: [N, ...] of any type, 0 or 1.
 
@@ -82,6 +84,7 @@ def make_evaluate(
         jax.random.fold_in(rng, i),
         num_samples=num_samples,
         iwae_samples=iwae_samples,
+        samples_at_once=samples_at_once,
       )
 
     def chunk(index: Array) -> Metrics:

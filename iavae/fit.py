@@ -22,6 +22,7 @@ from iavae.data import Dataset
 from iavae.errors import NonFiniteError
 from iavae.evaluate import make_evaluate
 from iavae.freezing import merge, partition
+from iavae.gradients import make_gradient
 from iavae.optimizers import make_optimizer
 from iavae.parallel import replicate
 from iavae.rng import purpose_rng
@@ -38,6 +39,7 @@ class Hyperparameters(NamedTuple):
   weight_decay: float
   warmup_epochs: int
   precision: str
+  micro_batch: int
 
 
 class Program(NamedTuple):
@@ -69,7 +71,7 @@ class TrainState(NamedTuple):
 
 
 class Fitted(NamedTuple):
-  """What a stage leaves: params of the best epoch, validation ELBO by epoch, seconds of training."""
+  """What a stage leaves: params of its best epoch, validation ELBO by epoch, seconds trained."""
 
   params: Params
   validation_elbo: np.ndarray
@@ -87,15 +89,20 @@ def make_program(
   optimizer = make_optimizer(
     hyperparameters.learning_rates, weight_decay=hyperparameters.weight_decay
   )
-  run_epoch = epochs.make_epoch(
+  gradient = make_gradient(
+    model,
     method,
+    micro_batch=hyperparameters.micro_batch,
+    precision=hyperparameters.precision,
+  )
+  run_epoch = epochs.make_epoch(
+    gradient,
     optimizer,
     batch_size=hyperparameters.batch_size,
     resample=resample,
     warmup_epochs=hyperparameters.warmup_epochs,
-    precision=hyperparameters.precision,
   )
-  validate = make_evaluate(model, method, num_samples=1)
+  validate = make_evaluate(model, method, num_samples=1, at_once=hyperparameters.micro_batch)
   return Program(method, optimizer, run_epoch, validate, hyperparameters)
 
 
@@ -212,6 +219,7 @@ def _raise_if_not_finite(metrics: dict, name: str) -> None:
   bad = [key for key in ('elbo', 'kl', 'validation_elbo') if not np.isfinite(metrics[key])]
   if bad:
     raise NonFiniteError(
-      f'stage {name}: NaN or infinity in {", ".join(bad)} in epoch {metrics["epoch"]}; the last good '
-      'checkpoint is kept. Look at the data, or try a smaller learning rate with another --workdir.'
+      f'stage {name}: NaN or infinity in {", ".join(bad)} in epoch {metrics["epoch"]}; the last '
+      'good checkpoint is kept. Look at the data, or try smaller learning rates with another '
+      '--workdir.'
     )

@@ -5,9 +5,11 @@ convolution, [h, w, C_in, C_out].
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from iavae.convolution import Padding, convolve, same
 from iavae.types import BATCH, Array, Linear, Params
@@ -38,21 +40,31 @@ def shared(params: Params) -> Linear:
   return lambda name, u: linear(params[name], u)
 
 
-def torch_uniform(rng: Array, shape: tuple[int, ...]) -> Params:
-  """A layer with PyTorch's default initialization, U(+-1/sqrt(fan_in)) for kernel and bias."""
+def torch_uniform(rng: Array, shapes: Any) -> Params:
+  """Layers with PyTorch's default initialization, U(+-1/sqrt(fan_in)) for kernel and bias.
+
+  Args:
+    shapes: a pytree of kernel shapes, tuples.
+  """
+  leaves, treedef = jax.tree.flatten(shapes, is_leaf=lambda node: isinstance(node, tuple))
+  sizes = [math.prod(shape) + shape[-1] for shape in leaves]
+  # One draw for all: a draw for each would take seconds to compile
+  draws = jax.random.uniform(rng, (sum(sizes),), minval=-1.0, maxval=1.0)
+  layers = []
+  for shape, part in zip(leaves, jnp.split(draws, np.cumsum(sizes)[:-1]), strict=True):
+    scaled = part * math.prod(shape[:-1]) ** -0.5
+    layers.append({'kernel': scaled[: -shape[-1]].reshape(shape), 'bias': scaled[-shape[-1] :]})
+  return jax.tree.unflatten(treedef, layers)
+
+
+def he_normal(rng: Array, shape: tuple[int, int]) -> Params:
+  """A dense layer with kernel ~ N(0, 2 / fan_in) and PyTorch's default bias."""
   rng_kernel, rng_bias = jax.random.split(rng)
-  limit = math.prod(shape[:-1]) ** -0.5
+  limit = shape[0] ** -0.5
   return {
-    'kernel': jax.random.uniform(rng_kernel, shape, minval=-limit, maxval=limit),
+    'kernel': (2 / shape[0]) ** 0.5 * jax.random.normal(rng_kernel, shape),
     'bias': jax.random.uniform(rng_bias, shape[-1:], minval=-limit, maxval=limit),
   }
-
-
-def he_normal(rng: Array, shape: tuple[int, ...]) -> Params:
-  """A dense layer with kernel ~ N(0, 2 / fan_in) and PyTorch's default bias."""
-  layer = torch_uniform(rng, shape)
-  scale = (2 / shape[0]) ** 0.5
-  return layer | {'kernel': scale * jax.random.normal(jax.random.fold_in(rng, 2), shape)}
 
 
 def batch_norm_init(channels: int) -> Params:

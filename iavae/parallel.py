@@ -1,9 +1,28 @@
-"""Devices: over how many is a batch spread?"""
+"""Devices: over how many is a batch spread, and how much of it at once?"""
 
 import jax
 import numpy as np
 
 from iavae.types import Array, Params
+
+IMAGES_IN_CACHE = 10  # feature maps of so many images stay in the cache of a CPU
+
+
+def micro_batch(batch_size: int, convolutional: bool) -> int:
+  """How many examples of a batch to work on at once: a divisor of its size.
+
+  Convolutions on a CPU are twice as fast on ten images as on fifty; all else takes all.
+  """
+  if jax.default_backend() != 'cpu' or not convolutional:
+    return batch_size
+  return max(d for d in range(1, IMAGES_IN_CACHE + 1) if batch_size % d == 0)
+
+
+def evaluation_chunk(convolutional: bool) -> tuple[int, int]:
+  """(examples, draws of z of each) to evaluate at once."""
+  if jax.default_backend() != 'cpu' or not convolutional:
+    return 100, 50
+  return IMAGES_IN_CACHE, 1
 
 
 def _sharding(*axes: str) -> jax.sharding.NamedSharding:

@@ -25,15 +25,17 @@ def make(
 ) -> Decoder:
   """The gated PixelCNN decoder of one example.
 
+  The first layer hides from a pixel z's maps at that pixel, too: the first logit is a constant.
+
   Args:
     latent_dim: Z.
     image_shape: H, W, C; the channels of a pixel are independent given the pixels before.
     features: width of both stacks.
     kernel_sizes: one odd size a layer.
     num_latent_maps: how many feature maps [H, W] are made of z.
-    fix_vertical_shift: False, as published: every layer shifts the vertical stack itself down by a
-      row, so that what reaches the horizontal stack in layer n misses the n nearest rows but one.
-      True: only what the horizontal stack reads is shifted.
+    fix_vertical_shift: False, as SA-VAE: every layer shifts the vertical stack itself down by a
+      row, so that its n-th layer reads the rows up to i - n only. True: only what the horizontal
+      stack reads is shifted, and every layer reads the rows up to i - 1.
 
   Returns:
     A Decoder; params {'latent_maps': .., 'layer_00': {'vertical', 'horizontal',
@@ -48,10 +50,9 @@ def make(
   shapes = _kernel_shapes(channels, features, kernel_sizes, num_latent_maps)
 
   def init(rng: Array) -> Params:
-    leaves, treedef = jax.tree.flatten(shapes, is_leaf=lambda node: isinstance(node, tuple))
-    rng_maps, *rngs = jax.random.split(rng, 1 + len(leaves))
+    rng_maps, rng_layers = jax.random.split(rng)
     maps = he_normal(rng_maps, (latent_dim, num_latent_maps * height * width))
-    return {'latent_maps': maps} | jax.tree.unflatten(treedef, map(torch_uniform, rngs, leaves))
+    return {'latent_maps': maps} | torch_uniform(rng_layers, shapes)
 
   def maps(params: Params, z: Array) -> Array:
     layer = params['latent_maps']

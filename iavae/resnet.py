@@ -1,8 +1,8 @@
 """The residual encoder of the image experiments: which heads does an image get?
 
-Three times a residual block and a strided 2x2 convolution (28 -> 14 -> 7 -> 3), then two linear heads;
-272,448 parameters at width 64 and 32 latents (the encoder of Kim et al., arXiv:1802.02550, which
-arXiv:2604.06796 takes over).
+Three times a residual block and a strided 2x2 convolution (28 -> 14 -> 7 -> 3), then two linear
+heads; 272,448 parameters at width 64 and 32 latents (the encoder of Kim et al., arXiv:1802.02550,
+which arXiv:2604.06796 takes over).
 """
 
 from collections.abc import Callable, Mapping
@@ -51,11 +51,10 @@ def resnet(heads: Mapping[str, int], width: int = 64, num_blocks: int = 3) -> Ne
       shapes[f'down{b}'] = (2, 2, width, width)
     shapes['block0_projection'] = (1, 1, x.shape[-1], width)
     features = width * (x.shape[0] >> num_blocks) * (x.shape[1] >> num_blocks)
-    rngs = dict(
-      zip([*shapes, *heads], jax.random.split(rng, len(shapes) + len(heads)), strict=True)
-    )
-    params = {name: layers.torch_uniform(rngs[name], shape) for name, shape in shapes.items()}
-    params |= {name: layers.he_normal(rngs[name], (features, n)) for name, n in heads.items()}
+    rng_convolutions, *rngs = jax.random.split(rng, 1 + len(heads))
+    params = layers.torch_uniform(rng_convolutions, shapes)
+    for rng_head, (name, size) in zip(rngs, heads.items(), strict=True):
+      params[name] = layers.he_normal(rng_head, (features, size))
     norms = [f'block{b}_norm{i}' for b in range(num_blocks) for i in (1, 2)]
     return params | {name: layers.batch_norm_init(width) for name in norms}
 

@@ -95,10 +95,15 @@ class InferenceMethod(NamedTuple):
   """An inference method: three pure functions.
 
   `params` is always {'model': ..., 'inference': ...}, so that optimizers, checkpoints and freeze
-  masks treat all methods alike. `loss` is in nats and minimized; its metrics are for humans. All are
-  called under a `vmap` whose axis is called BATCH, which few need.
+  masks treat all methods alike. `loss` is in nats and minimized; its metrics are for humans. Both
+  steps call them under a `vmap` whose axis is called BATCH, which few need.
+
+  Attributes:
+    infer_train: for encoders with batch normalization, see `Network.apply_train`; where there is
+      one, training takes the loss of its posterior, not `loss`, which uses the running moments.
   """
 
   init: Callable[[Array, Array], Params]  # (rng, x) -> params
   infer: Callable[[Params, Array, Array], Posterior]  # (params, x, rng) -> q(z | x)
   loss: Callable[..., tuple[Array, Metrics]]  # (params, x, rng, beta) -> ([], metrics)
+  infer_train: Callable[..., tuple[Posterior, Array]] | None = None  # as infer -> q, tracking

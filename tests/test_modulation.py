@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from iavae import hypernetwork, networks
+from iavae import networks
+from iavae.hypernetworks import linear
 from iavae.inference import amortized, instance_adaptive
 from iavae.models import synthetic
 from iavae.modulation import make_blocks, modulate
@@ -57,8 +58,8 @@ def test_definition_is_the_papers_formula():
   """phi_l = phi_AVI,l + (W [x; e_l] + b)_{1:d_l}, kernels filled row by row as [out, in]."""
   base = ENCODER.init(jax.random.key(0), X)
   blocks = make_blocks(base)
-  psi = large(hypernetwork.init(jax.random.key(1), blocks, 3))
-  modulation = hypernetwork.modulation(psi, blocks, X)
+  psi = large(linear.init(jax.random.key(1), blocks, 3))
+  modulation = linear.modulation(psi, blocks, X)
   weight, bias = np.asarray(psi['weight']), np.asarray(psi['bias'])
   order = [(layer, name) for layer in sorted(base) for name in ('kernel', 'bias')]
   for embedding, (layer, name) in zip(np.asarray(psi['embeddings']), order, strict=True):
@@ -114,8 +115,8 @@ def test_modulate_by_zero_is_identity():
 
 def test_static_control_does_not_read_x():
   """Without x the modulated encoder is ONE encoder; with x it differs between examples."""
-  for conditioned in (False, True):
-    method = instance_adaptive.make(MODEL, ENCODER, conditioned=conditioned)
+  for condition in ('zeros', 'x'):
+    method = instance_adaptive.make(MODEL, ENCODER, condition=condition)
     params = large(method.init(jax.random.key(0), X))
     psi = params['inference']['hypernetwork']
 
@@ -125,7 +126,7 @@ def test_static_control_does_not_read_x():
 
     jacobian = jax.jacobian(mean)(psi['weight'])
     reads_x = bool(np.any(np.asarray(jacobian)[..., :3] != 0))
-    assert reads_x == conditioned
+    assert reads_x == (condition == 'x')
 
 
 def test_batch_equals_loop():
@@ -142,9 +143,7 @@ def test_batch_equals_loop():
 def test_initial_scales():
   """W ~ N(0, 1e-2), b = 0: with few weights, 5 standard errors of a standard deviation."""
   blocks = make_blocks(ENCODER.init(jax.random.key(0), X))
-  psi = jax.vmap(lambda rng: hypernetwork.init(rng, blocks, 3))(
-    jax.random.split(jax.random.key(5), 200)
-  )
+  psi = jax.vmap(lambda rng: linear.init(rng, blocks, 3))(jax.random.split(jax.random.key(5), 200))
   count = psi['weight'].size
   assert np.std(psi['weight']) == pytest.approx(1e-2, abs=5e-2 / np.sqrt(2 * count))
   assert not np.any(psi['bias'])

@@ -12,6 +12,7 @@ HEADS = {'mean': 2, 'log_var': 2}
 ACTIVATIONS = {
   'relu': lambda u: np.maximum(u, 0),
   'silu': lambda u: u / (1 + np.exp(-u)),
+  'elu': lambda u: np.where(u > 0, u, np.expm1(u)),
   'tanh': np.tanh,
   'glu': lambda u: u[: len(u) // 2] * u[len(u) // 2 :],
 }

@@ -119,14 +119,19 @@ def _make_adaptive(
 def _start_from(
   method: InferenceMethod, shape: tuple[int, ...], base: Params, rng: Array
 ) -> Params:
-  """Fresh params of a method with model and encoder of a trained base VAE."""
-  fresh = jax.jit(method.init)(rng, jnp.zeros(shape))
-  encoder = {'encoder': base['inference']['encoder']}
-  return {'model': base['model'], 'inference': fresh['inference'] | encoder}
+  """Model and encoder of a trained base VAE, and fresh params of all else that a method has."""
+
+  @jax.jit
+  def fresh(rng: Array) -> Params:
+    inference = method.init(rng, jnp.zeros(shape))['inference']
+    return {name: part for name, part in inference.items() if name != 'encoder'}
+
+  inference = {'encoder': base['inference']['encoder']} | fresh(rng)
+  return {'model': base['model'], 'inference': inference}
 
 
 def num_parameters(params: Params, frozen: tuple[str, ...] = ()) -> int:
-  """Entries of all arrays but those below a frozen path and the running moments of normalizations."""
+  """Entries of all arrays, but for running moments and what is at or below a frozen path."""
   total = 0
   for path, leaf in jax.tree_util.tree_leaves_with_path(params):
     name = jax.tree_util.keystr(path, simple=True, separator='/')
@@ -155,9 +160,9 @@ def _make_wider(config: ConfigDict, images: Images) -> Variant:
   positions = max(1, (images.shape[0] >> scale) * (images.shape[1] >> scale))
 
   def start(base: Params, rng: Array) -> Params:
-    fresh = jax.jit(method.init)(rng, jnp.zeros(images.shape))['inference']['encoder']
-    encoder = layers.widen(base['inference']['encoder'], fresh, positions)
-    return {'model': base['model'], 'inference': {'encoder': encoder}}
+    fresh = jax.jit(encoder.init)(rng, jnp.zeros(images.shape))
+    widened = layers.widen(base['inference']['encoder'], fresh, positions)
+    return {'model': base['model'], 'inference': {'encoder': widened}}
 
   return Variant(method, _norms(encoder, images.shape), start)
 

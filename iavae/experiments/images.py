@@ -7,7 +7,6 @@ checkpoint, for as many epochs, on the same batches.
 Differs from the paper: the ELBO has a closed-form KL and 10 draws of z, not one.
 """
 
-import functools
 import json
 import pathlib
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from iavae import config as config_lib
-from iavae import data, fit, inference, networks, provenance
+from iavae import data, fit, networks, parallel, provenance
 from iavae.errors import ConfigError
 from iavae.evaluate import make_evaluate
 from iavae.experiments import image_evaluation, image_models
@@ -80,6 +79,7 @@ CHECKS: dict[str, config_lib.Check] = {
   'adapt.decoder_learning_rate': config_lib.POSITIVE,
   'adapt.weight_decay': _RATE,
   'training.batch_size': config_lib.NATURAL,
+  'training.micro_batch': _COUNT,
   'training.precision': config_lib.one_of('float32', 'bfloat16'),
   'evaluation.num_samples': config_lib.NATURAL,
   'evaluation.iwae_samples': config_lib.NATURAL,
@@ -106,6 +106,11 @@ def load_data(config: ConfigDict, seed: int) -> data.Dataset:
       f'{len(images.train)} training images do not fill a batch of '
       f'--config.training.batch_size={config.training.batch_size}; take a smaller one'
     )
+  if config.training.micro_batch and config.training.batch_size % config.training.micro_batch:
+    raise ConfigError(
+      f'--config.training.micro_batch={config.training.micro_batch} does not divide '
+      f'--config.training.batch_size={config.training.batch_size}'
+    )
   height, width, _ = images.train.shape[1:]
   blocks = config.model.encoder_blocks
   if config.model.encoder == 'resnet' and not min(height, width) >> blocks:
@@ -126,7 +131,17 @@ def _hyperparameters(config: ConfigDict, stage: str) -> fit.Hyperparameters:
     weight_decay=options.get('weight_decay', 0.0),
     warmup_epochs=options.get('warmup_epochs', 0),
     precision=config.training.precision,
+    micro_batch=_micro_batch(config),
   )
+
+
+def _is_convolutional(config: ConfigDict) -> bool:
+  return 'mlp' not in (config.model.encoder, config.model.decoder)
+
+
+def _micro_batch(config: ConfigDict) -> int:
+  size = parallel.micro_batch(config.training.batch_size, _is_convolutional(config))
+  return config.training.micro_batch or size
 
 
 def _make_rows(config: ConfigDict, images: Images, resample: bool) -> dict[str, _Row]:
@@ -136,13 +151,20 @@ def _make_rows(config: ConfigDict, images: Images, resample: bool) -> dict[str, 
   controls = config.controls if config.experiment == 'controls' else ()
   for name in (config.method, *controls):
     variants[name] = image_models.make_variant(config, images, name)
+  at_once, samples_at_once = parallel.evaluation_chunk(_is_convolutional(config))
   rows = {}
   for name, variant in variants.items():
     stage = 'pretrain' if name == BASE else 'adapt'
     program = fit.make_program(
       images.model, variant.method, _hyperparameters(config, stage), resample=resample
     )
-    evaluate = make_evaluate(images.model, variant.method, **config.evaluation)
+    evaluate = make_evaluate(
+      images.model,
+      variant.method,
+      **config.evaluation,
+      at_once=at_once,
+      samples_at_once=samples_at_once,
+    )
     rows[name] = _Row(variant, program, evaluate)
   return rows
 

@@ -101,8 +101,8 @@ def _with_encoder(params: Params, encoder: Params) -> Params:
 
 
 def _hypernetwork_options(config: ConfigDict, method: str) -> dict[str, object]:
-  known = inference.find(method).DEFAULTS
-  return {key: value for key, value in config.hypernetwork.items() if key in known}
+  adaptive = 'hypernetwork' in inference.find(method).DEFAULTS
+  return {'hypernetwork': 'linear'} | config.hypernetwork.to_dict() if adaptive else {}
 
 
 def pretrain_stage(config: ConfigDict, x: Array) -> train.Stage:
@@ -152,7 +152,7 @@ def control_stage(config: ConfigDict, x: Array, bases: Params, name: str) -> tra
   make: Callable[..., InferenceMethod]
   make, frozen = {
     'static': (
-      functools.partial(instance_adaptive.make, conditioned=False, **options),
+      functools.partial(instance_adaptive.make, condition='zeros', **options),
       instance_adaptive.FROZEN,
     ),
     'continued': (amortized.make, ()),

@@ -9,9 +9,10 @@ and one linear map, shared by all dense layers, a matrix column by column:
 
   Delta W_j = W_dense [c; e_in_j] + b_dense,   j = 1..D_in        (arXiv:2604.06796, section 4.2)
 
-A smaller layer uses the first components. Only kernels are modulated; biases and batch normalization
-stay as they are. Where the paper is silent: d = 16, the size of e_l (Ha's d, the size of the
-embedding, would be 800 here, 41.5 million weights); W_i starts as N(0, 1 / dim c), B_i at 0.
+A smaller layer uses the first components. Only kernels are modulated; biases and batch
+normalization stay as they are. Where the paper is silent: d = 16, the size of e_l (Ha's d, the
+size of the embedding, would be 800 here, 41.5 million weights); W_i starts as N(0, 1 / dim c), B_i
+at 0.
 
 The output is linear in c, so the modulated layers never need the weights of an example:
 

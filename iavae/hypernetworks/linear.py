@@ -1,8 +1,8 @@
 """A single linear hypernetwork for all blocks, the paper's synthetic one.
 
 h(x, e_l) = W [x; e_l] + b in R^d_max, of which block l uses the first d_l components
-(arXiv:2604.06796, section 4.1). Every modulated parameter is affine in x, so a modulated dense layer
-with input u is a plain dense layer, shared by all examples, of the products [u; 1] x [x; 1].
+(arXiv:2604.06796, section 4.1). Every modulated parameter is affine in x, so a modulated dense
+layer with input u is a plain one, shared by all examples, of the products [u; 1] x [x; 1].
 """
 
 import functools

@@ -7,13 +7,12 @@ from collections.abc import Callable
 
 import jax
 
-from iavae.bounds import bound_loss, posterior_loss
+from iavae.bounds import bound_loss
 from iavae.posteriors.gaussian import diagonal_gaussian
 from iavae.types import (
   Array,
   GenerativeModel,
   InferenceMethod,
-  Metrics,
   Network,
   Params,
   Posterior,
@@ -31,8 +30,8 @@ def make(
   """A VAE; params['inference'] = {'encoder': phi}.
 
   Args:
-    encoder: of x: [H, W, C] or [D] to the heads that `posterior` reads. If it has batch
-      normalization, `loss` normalizes by the batch; without its `apply_train`, by the running
+    encoder: of x: [H, W, C] or [D] to the heads that `posterior` reads. One with batch
+      normalization normalizes by the batch in training; without its `apply_train`, by the running
       moments, as `infer` always does.
     posterior: heads -> q(z | x).
   """
@@ -44,12 +43,13 @@ def make(
   def infer(params: Params, x: Array, rng: Array) -> Posterior:
     return posterior(encoder.apply(params['inference']['encoder'], x))
 
-  def batch_normalized_loss(
-    params: Params, x: Array, rng: Array, beta: Array | float = 1.0
-  ) -> tuple[Array, Metrics]:
+  def infer_train(params: Params, x: Array, rng: Array) -> tuple[Posterior, Array]:
     heads, tracking = encoder.apply_train(params['inference']['encoder'], x)
-    loss, metrics = posterior_loss(model, params['model'], posterior(heads), x, rng, beta)
-    return loss + tracking, metrics
+    return posterior(heads), tracking
 
-  loss = batch_normalized_loss if encoder.apply_train else bound_loss(model, infer)
-  return InferenceMethod(init=init, infer=infer, loss=loss)
+  return InferenceMethod(
+    init=init,
+    infer=infer,
+    loss=bound_loss(model, infer),
+    infer_train=infer_train if encoder.apply_train else None,
+  )

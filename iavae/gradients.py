@@ -1,0 +1,116 @@
+"""The gradient of a batch: how is it computed without leaving the cache?
+
+On a CPU a convolutional decoder is twice as fast on ten images as on fifty, so a batch is worked
+off in micro-batches, one after the other. Batch normalization couples the examples of a batch; then
+the encoder sees all of it and only the decoder works in micro-batches: a posterior is a pytree of
+variational parameters, so the gradient with respect to it is all that the encoder needs.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from iavae.bounds import posterior_loss
+from iavae.freezing import merge
+from iavae.types import BATCH, Array, GenerativeModel, InferenceMethod, Metrics, Params
+
+
+def lower_precision(params: Params, dtype: str) -> Params:
+  """Kernels in `dtype`, all else as it is: layers multiply in the precision of their kernel."""
+
+  def lower(path: jax.tree_util.KeyPath, leaf: Array) -> Array:
+    return leaf.astype(dtype) if path[-1].key == 'kernel' else leaf
+
+  return jax.tree_util.tree_map_with_path(lower, params)
+
+
+def _split(tree: Any, size: int) -> Any:
+  """[B, ...] -> [B / size, size, ...]; a batch that is spread over devices stays where it is."""
+  return jax.tree.map(
+    lambda a: jnp.swapaxes(a.reshape(size, a.shape[0] // size, *a.shape[1:]), 0, 1), tree
+  )
+
+
+def _join(tree: Any) -> Any:
+  """The inverse of `_split`."""
+  return jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1).reshape(-1, *a.shape[2:]), tree)
+
+
+def _accumulate(part: Callable[..., tuple[Params, Any]], size: int, *batch: Any) -> tuple:
+  """(mean over micro-batches of the first result of `part`, the second ones stacked)."""
+  pieces = _split(batch, size)
+  num = len(jax.tree.leaves(pieces)[0])
+  zero = jax.tree.map(
+    jnp.zeros_like, jax.eval_shape(lambda: part(*jax.tree.map(lambda a: a[0], pieces))[0])
+  )
+
+  def body(total: Params, piece: tuple) -> tuple[Params, Any]:
+    gradient, rest = part(*piece)
+    return jax.tree.map(jnp.add, total, gradient), rest
+
+  total, rest = jax.lax.scan(body, zero, pieces)
+  return jax.tree.map(lambda a: a / num, total), rest
+
+
+def make_gradient(
+  model: GenerativeModel,
+  method: InferenceMethod,
+  *,
+  micro_batch: int,
+  precision: str = 'float32',
+) -> Callable[..., tuple[Params, Metrics]]:
+  """gradient(params, frozen, x, rngs, beta) -> (gradient of the mean loss, mean metrics).
+
+  `params` and `frozen` are the two halves of `freezing.partition`; x: [B, ...]; rngs: [B].
+
+  Args:
+    micro_batch: examples at once; divides B.
+    precision: of the kernels; params and gradients stay float32.
+  """
+
+  def full(params: Params, frozen: Params) -> Params:
+    merged = merge(params, frozen)
+    return merged if precision == 'float32' else lower_precision(merged, precision)
+
+  def of_loss(
+    params: Params, frozen: Params, x: Array, rngs: Array, beta: Array
+  ) -> tuple[Params, Metrics]:
+    def mean_loss(params: Params, x: Array, rngs: Array) -> tuple[Array, Metrics]:
+      loss = jax.vmap(method.loss, in_axes=(None, 0, 0, None), axis_name=BATCH)
+      losses, metrics = loss(full(params, frozen), x, rngs, beta)
+      return jnp.mean(losses), metrics
+
+    def part(x: Array, rngs: Array) -> tuple[Params, Metrics]:
+      return jax.grad(mean_loss, has_aux=True)(params, x, rngs)
+
+    gradient, metrics = _accumulate(part, micro_batch, x, rngs)
+    return gradient, jax.tree.map(jnp.mean, metrics)
+
+  def of_coupled_batch(
+    params: Params, frozen: Params, x: Array, rngs: Array, beta: Array
+  ) -> tuple[Params, Metrics]:
+    def infer(params: Params) -> tuple[Any, Array]:
+      infer = jax.vmap(method.infer_train, in_axes=(None, 0, 0), axis_name=BATCH)
+      posteriors, tracking = infer(full(params, frozen), x, rngs)
+      return posteriors, jnp.mean(tracking)
+
+    def mean_loss(params: Params, posteriors: Any, x: Array, rngs: Array) -> tuple[Array, Metrics]:
+      model_params = full(params, frozen)['model']
+      loss = jax.vmap(lambda q, x, rng: posterior_loss(model, model_params, q, x, rng, beta))
+      losses, metrics = loss(posteriors, x, rngs)
+      return jnp.mean(losses), metrics
+
+    def part(posteriors: Any, x: Array, rngs: Array) -> tuple[Params, Any]:
+      gradients, metrics = jax.grad(mean_loss, (0, 1), has_aux=True)(params, posteriors, x, rngs)
+      return gradients[0], (gradients[1], metrics)
+
+    (posteriors, tracking), pull_back = jax.vjp(infer, params)
+    gradient, (of_posteriors, metrics) = _accumulate(part, micro_batch, posteriors, x, rngs)
+    num = len(x) // micro_batch
+    of_posteriors = jax.tree.map(lambda a: a / num, _join(of_posteriors))
+    (of_encoder,) = pull_back((of_posteriors, jnp.ones_like(tracking)))
+    return jax.tree.map(jnp.add, gradient, of_encoder), jax.tree.map(jnp.mean, metrics)
+
+  return of_coupled_batch if method.infer_train else of_loss
