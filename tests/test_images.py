@@ -1,0 +1,197 @@
+"""The image experiment: its config is checked, its results have the public schema."""
+
+import json
+import subprocess
+
+import numpy as np
+import pytest
+
+from configs import default, digits, fashion_mnist, mnist, omniglot
+from iavae import config as config_lib
+from iavae import experiments
+from iavae.errors import ConfigError
+from iavae.experiments import image_evaluation, images
+from iavae.experiments.image_models import CONTROLS
+from launcher import ROOT, command
+
+CONFIGS = {'digits': digits, 'mnist': mnist, 'fashion_mnist': fashion_mnist, 'omniglot': omniglot}
+ROW = {
+  *('dataset', 'protocol', 'preset', 'method', 'seed', 'split', 'num_examples'),
+  *('elbo', 'kl', 'log_likelihood', 'iwae', 'iwae_samples'),
+}
+COMPARISON = {
+  *('a', 'b', 'metric', 'mean_difference', 'ci95', 'p_value', 'test', 'effect_size', 'num_seeds')
+}
+TINY = (
+  f'--config={ROOT / "configs" / "digits.py"}:reduced',
+  '--config.experiment=controls',
+  '--config.controls=("continued","shuffled")',
+  '--config.num_seeds=2',
+  '--config.data.num_train=60',
+  '--config.data.num_validation=20',
+  '--config.data.num_test=30',
+  '--config.training.batch_size=20',
+  '--config.model.encoder_width=4',
+  '--config.model.encoder_blocks=1',
+  '--config.model.decoder_width=4',
+  '--config.model.kernel_sizes=(3,)',
+  '--config.pretrain.num_epochs=2',
+  '--config.adapt.num_epochs=1',
+  '--config.evaluation.num_samples=2',
+  '--config.evaluation.iwae_samples=3',
+)
+
+
+def launch(*arguments, expect=0):
+  done = subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=300)
+  assert done.returncode == expect, done.stderr
+  assert 'Traceback' not in done.stderr
+  return done.stderr if expect else done.stdout
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory):
+  directory = tmp_path_factory.mktemp('images')
+  launch(*TINY, f'--workdir={directory}')
+  return directory
+
+
+@pytest.fixture(scope='module')
+def results(workdir):
+  return json.loads((workdir / 'results.json').read_text())
+
+
+def test_rows_have_the_schema(results):
+  methods = ['base', 'instance_adaptive', 'continued', 'shuffled']
+  found = [(row['seed'], row['split'], row['method']) for row in results['rows']]
+  assert found == [(s, p, m) for s in (0, 1) for p in ('validation', 'test') for m in methods]
+  sizes = {'validation': 20, 'test': 30}
+  for row in results['rows']:
+    assert set(row) == ROW
+    assert (row['dataset'], row['protocol'], row['preset']) == ('digits', 'stochastic', 'reduced')
+    assert row['num_examples'] == sizes[row['split']] and row['iwae_samples'] == 3
+    assert row['elbo'] == pytest.approx(row['log_likelihood'] - row['kl'], abs=1e-4)
+    assert row['elbo'] < row['iwae'] < 0 <= row['kl']
+
+
+def test_comparisons_are_those_of_the_rows(results):
+  assert all(COMPARISON < set(entry) for entry in results['comparisons'])
+
+  def mean(method):
+    rows = [r for r in results['rows'] if (r['method'], r['split']) == (method, 'test')]
+    return np.mean([row['elbo'] for row in rows])
+
+  pairs = [
+    (entry['a'], entry['b'], entry['mean_difference'])
+    for entry in results['comparisons']
+    if (entry['split'], entry['metric']) == ('test', 'elbo')
+  ]
+  adapted = 'instance_adaptive'
+  expected = [(adapted, 'base'), (adapted, 'continued'), (adapted, 'shuffled')]
+  expected += [('continued', 'base'), ('shuffled', 'base')]
+  assert [(a, b) for a, b, _ in pairs] == expected
+  for a, b, difference in pairs:
+    assert difference == pytest.approx(mean(a) - mean(b), abs=1e-9)
+
+
+def test_per_example_values_give_the_rows_again(workdir, results):
+  with np.load(workdir / 'per_example.npz') as arrays:
+    for row in results['rows']:
+      if row['split'] == 'test':
+        values = arrays[f'elbo_{row["method"]}'][row['seed']]
+        assert values.mean(dtype=float) == pytest.approx(row['elbo'], rel=1e-6)
+    assert set(np.unique(arrays['samples_base'])) <= {0, 1}
+    assert arrays['originals'].shape == arrays['reconstruction_base'].shape == (10, 8, 8, 1)
+
+
+def test_page_and_provenance(workdir, results):
+  page = (workdir / 'report.html').read_text()
+  assert 'reduced' in page and 'data:image/png' in page
+  assert results['provenance']['config']['data']['name'] == 'digits'
+  assert set(results['data']['digests']) == {'train', 'validation', 'test'}
+
+
+def test_again_it_only_evaluates_and_finds_the_same(workdir, results):
+  before = (workdir / 'metrics.jsonl').read_bytes()
+  launch(*TINY, f'--workdir={workdir}')
+  assert (workdir / 'metrics.jsonl').read_bytes() == before
+  again = json.loads((workdir / 'results.json').read_text())
+  assert (again['rows'], again['curves']) == (results['rows'], results['curves'])
+
+
+@pytest.mark.parametrize(
+  ('overrides', 'message'),
+  [
+    (['--config.training.batch_size=100'], '60 training images do not fill a batch'),
+    (['--config.model.encoder_blocks=4'], 'images of 8 x 8 are gone after 4 halvings'),
+    (['--config.training.micro_batch=7'], 'micro_batch=7 does not divide'),
+    (['--config.data.num_train=5000'], 'num_train=5000 is not a whole number from 0 (all) to 1275'),
+  ],
+)
+def test_bad_sizes_get_one_line(overrides, message, tmp_path):
+  err = launch(*TINY, f'--workdir={tmp_path}', *overrides, expect=2)
+  assert message in err and err.count('\n') == 1
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+@pytest.mark.parametrize('variant', ['', 'reduced', 'amortized', 'amortized,reduced'])
+def test_every_config_is_sensible(name, variant):
+  config = CONFIGS[name].get_config(variant)
+  config_lib.validate(config, images.CHECKS)
+  assert config.data.name == name
+  assert config.preset == ('reduced' if 'reduced' in variant else 'full')
+  assert config.method == ('amortized' if 'amortized' in variant else 'instance_adaptive')
+  assert set(config_lib.flatten(config)) == set(images.CHECKS)
+
+
+def test_the_papers_values():
+  """Table 1 of arXiv:2604.06796, and arXiv:1802.02550 for what it leaves to that."""
+  for name, decay in (('omniglot', 5e-3), ('mnist', 5e-4), ('fashion_mnist', 0.0)):
+    config = CONFIGS[name].get_config()
+    assert config.model.latent_dim == 32 and len(config.model.kernel_sizes) == 12
+    assert config.hypernetwork.embedding_dim == 16
+    assert config.hypernetwork.column_embedding_dim == 8
+    adapt, pretrain = config.adapt, config.pretrain
+    assert (adapt.learning_rate, adapt.decoder_learning_rate) == (1e-4, 5e-5)
+    assert adapt.weight_decay == decay
+    assert (pretrain.learning_rate, pretrain.warmup_epochs, pretrain.num_epochs) == (1e-3, 10, 100)
+    assert (config.training.batch_size, config.num_seeds) == (50, 10)
+  assert default.CONTROLS == CONTROLS
+
+
+WRONG = {
+  'experiment': ['', 'image', None],
+  'method': ['', 'instance_adaptve', 3],
+  'controls': [('c1',), ['continued'], 'continued'],
+  'data.name': ['', 'mnistt', None],
+  'data.num_train': [-1, 1.5, None, True],
+  'model.encoder': ['', 'cnn', None],
+  'model.kernel_sizes': [(), (2,), (3.0,), 3, None, (0,)],
+  'model.hidden': [(), (0,), 'x'],
+  'model.fix_vertical_shift': [1, 'yes', None],
+  'adapt.weight_decay': [-1e-3, float('nan'), float('inf'), None],
+  'adapt.learning_rate': [0.0, -1.0, float('nan'), 'x'],
+  'training.precision': ['float16', '', None],
+  'evaluation.num_samples': [0, -1, 2.5],
+}
+
+
+@pytest.mark.parametrize(('key', 'value'), [(k, v) for k, vs in WRONG.items() for v in vs])
+def test_a_wrong_value_is_refused_by_name(key, value, tmp_path, monkeypatch):
+  monkeypatch.setattr(images, 'run', lambda *_: pytest.fail(f'{key}={value!r} is accepted'))
+  nested = digits.get_config().to_dict()
+  group, _, name = key.rpartition('.')
+  (nested[group] if group else nested)[name] = value
+  with pytest.raises(ConfigError, match=f'--config.{key}') as caught:
+    experiments.run(type(digits.get_config())(nested), tmp_path / 'never')
+  assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_method_among_the_rows_of_one_seed_has_no_test():
+  rows = [
+    {'dataset': 'd', 'method': m, 'split': s, 'elbo': -1.0, 'iwae': -0.5}
+    for m in ('base', 'other')
+    for s in ('validation', 'test')
+  ]
+  found = image_evaluation.compare(rows, 'other')
+  assert [entry['test'] for entry in found] == ['none'] * 4
