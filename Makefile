@@ -17,6 +17,7 @@ test: $(STAMP)
 
 bench: $(STAMP)
 	$(RUN) -m benchmarks.synthetic
+	$(RUN) -m benchmarks.images
 
 lint: $(STAMP)
 	$(RUN) -m ruff check --fix .

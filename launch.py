@@ -2,8 +2,9 @@
 
   python launch.py --config=configs/synthetic.py [--config.<key>=<value> ...] [--workdir=DIR]
 
-  --config    a file of configs/; --config=configs/synthetic.py:<method> adapts by another method.
-              Its keys and their units are in the file; --config.<key>=<value> overrides any.
+  --config    a file of configs/; --config=configs/synthetic.py:<method> adapts by another method,
+              --config=configs/mnist.py:reduced takes a preset. Keys and their units are in the file
+              (of images: configs/default.py); --config.<key>=<value> overrides any.
   --workdir   where checkpoints, results.json, per_example.npz, figures and report.html go
               (default: runs/<config name>). The same command again resumes a run that was
               interrupted, or evaluates again one that is finished.

@@ -56,7 +56,7 @@ def get_config() -> ConfigDict:
   config.data = ConfigDict()
   config.data.name = ''
   config.data.protocol = ''  # '' is the first of the data set's protocols
-  config.data.path = ''  # of your own .npz with an array x; then name is 'own'
+  config.data.path = ''  # your own .npz with an array x, instead of the data set of that name
   config.data.directory = ''  # the manual folder; '' is $IAVAE_DATA or ~/.cache/iavae/data
   config.data.num_train = 0  # images; 0 takes all
   config.data.num_validation = 0

@@ -15,7 +15,7 @@ from iavae.types import Array, Metrics, Params
 
 
 def binarize(images: Array, rng: Array) -> Array:
-  """x ~ Bernoulli(images / 255), float32; images: bytes of any shape."""
+  """x ~ Bernoulli(images / 255), float32; images: bytes [B, H, W, C]."""
   return (jax.random.uniform(rng, images.shape) * 255 < images).astype(jnp.float32)
 
 

@@ -54,6 +54,58 @@ def _accumulate(part: Callable[..., tuple[Params, Any]], size: int, *batch: Any)
   return jax.tree.map(lambda a: a / num, total), rest
 
 
+def _gradient_of_loss(
+  method: InferenceMethod,
+  complete: Callable[[Params], Params],
+  size: int,
+  params: Params,
+  x: Array,
+  rngs: Array,
+  beta: Array,
+) -> tuple[Params, Metrics]:
+  def mean_loss(params: Params, x: Array, rngs: Array) -> tuple[Array, Metrics]:
+    loss = jax.vmap(method.loss, in_axes=(None, 0, 0, None), axis_name=BATCH)
+    losses, metrics = loss(complete(params), x, rngs, beta)
+    return jnp.mean(losses), metrics
+
+  def part(x: Array, rngs: Array) -> tuple[Params, Metrics]:
+    return jax.grad(mean_loss, has_aux=True)(params, x, rngs)
+
+  return _accumulate(part, size, x, rngs)
+
+
+def _gradient_through_posteriors(
+  model: GenerativeModel,
+  method: InferenceMethod,
+  complete: Callable[[Params], Params],
+  size: int,
+  params: Params,
+  x: Array,
+  rngs: Array,
+  beta: Array,
+) -> tuple[Params, Metrics]:
+  def infer(params: Params) -> tuple[Any, Array]:
+    infer = jax.vmap(method.infer_train, in_axes=(None, 0, 0), axis_name=BATCH)
+    posteriors, tracking = infer(complete(params), x, rngs)
+    return posteriors, jnp.mean(tracking)
+
+  def mean_loss(params: Params, posteriors: Any, x: Array, rngs: Array) -> tuple[Array, Metrics]:
+    model_params = complete(params)['model']
+    loss = jax.vmap(lambda q, x, rng: posterior_loss(model, model_params, q, x, rng, beta))
+    losses, metrics = loss(posteriors, x, rngs)
+    return jnp.mean(losses), metrics
+
+  def part(posteriors: Any, x: Array, rngs: Array) -> tuple[Params, Any]:
+    gradients, metrics = jax.grad(mean_loss, (0, 1), has_aux=True)(params, posteriors, x, rngs)
+    return gradients[0], (gradients[1], metrics)
+
+  (posteriors, tracking), pull_back = jax.vjp(infer, params)
+  gradient, (of_posteriors, metrics) = _accumulate(part, size, posteriors, x, rngs)
+  of_posteriors = jax.tree.map(lambda a: a * size / len(x), _join(of_posteriors))
+  (of_encoder,) = pull_back((of_posteriors, jnp.ones_like(tracking)))
+  return jax.tree.map(jnp.add, gradient, of_encoder), metrics
+
+
 def make_gradient(
   model: GenerativeModel,
   method: InferenceMethod,
@@ -70,47 +122,18 @@ def make_gradient(
     precision: of the kernels; params and gradients stay float32.
   """
 
-  def full(params: Params, frozen: Params) -> Params:
-    merged = merge(params, frozen)
-    return merged if precision == 'float32' else lower_precision(merged, precision)
-
-  def of_loss(
+  def gradient(
     params: Params, frozen: Params, x: Array, rngs: Array, beta: Array
   ) -> tuple[Params, Metrics]:
-    def mean_loss(params: Params, x: Array, rngs: Array) -> tuple[Array, Metrics]:
-      loss = jax.vmap(method.loss, in_axes=(None, 0, 0, None), axis_name=BATCH)
-      losses, metrics = loss(full(params, frozen), x, rngs, beta)
-      return jnp.mean(losses), metrics
+    def complete(params: Params) -> Params:
+      merged = merge(params, frozen)
+      return merged if precision == 'float32' else lower_precision(merged, precision)
 
-    def part(x: Array, rngs: Array) -> tuple[Params, Metrics]:
-      return jax.grad(mean_loss, has_aux=True)(params, x, rngs)
+    batch = (params, x, rngs, beta)
+    if method.infer_train:
+      slope, metrics = _gradient_through_posteriors(model, method, complete, micro_batch, *batch)
+    else:
+      slope, metrics = _gradient_of_loss(method, complete, micro_batch, *batch)
+    return slope, jax.tree.map(jnp.mean, metrics)
 
-    gradient, metrics = _accumulate(part, micro_batch, x, rngs)
-    return gradient, jax.tree.map(jnp.mean, metrics)
-
-  def of_coupled_batch(
-    params: Params, frozen: Params, x: Array, rngs: Array, beta: Array
-  ) -> tuple[Params, Metrics]:
-    def infer(params: Params) -> tuple[Any, Array]:
-      infer = jax.vmap(method.infer_train, in_axes=(None, 0, 0), axis_name=BATCH)
-      posteriors, tracking = infer(full(params, frozen), x, rngs)
-      return posteriors, jnp.mean(tracking)
-
-    def mean_loss(params: Params, posteriors: Any, x: Array, rngs: Array) -> tuple[Array, Metrics]:
-      model_params = full(params, frozen)['model']
-      loss = jax.vmap(lambda q, x, rng: posterior_loss(model, model_params, q, x, rng, beta))
-      losses, metrics = loss(posteriors, x, rngs)
-      return jnp.mean(losses), metrics
-
-    def part(posteriors: Any, x: Array, rngs: Array) -> tuple[Params, Any]:
-      gradients, metrics = jax.grad(mean_loss, (0, 1), has_aux=True)(params, posteriors, x, rngs)
-      return gradients[0], (gradients[1], metrics)
-
-    (posteriors, tracking), pull_back = jax.vjp(infer, params)
-    gradient, (of_posteriors, metrics) = _accumulate(part, micro_batch, posteriors, x, rngs)
-    num = len(x) // micro_batch
-    of_posteriors = jax.tree.map(lambda a: a / num, _join(of_posteriors))
-    (of_encoder,) = pull_back((of_posteriors, jnp.ones_like(tracking)))
-    return jax.tree.map(jnp.add, gradient, of_encoder), jax.tree.map(jnp.mean, metrics)
-
-  return of_coupled_batch if method.infer_train else of_loss
+  return gradient

@@ -52,7 +52,7 @@ def load(workdir: pathlib.Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def write(workdir: pathlib.Path) -> pathlib.Path:
-  """Writes figures/*.png and report.html into the work directory; returns the path of the page.
+  """Writes figures/*.png, tables.md and report.html into the work directory; returns its path.
 
   Every file is written whole or not at all.
 
@@ -64,13 +64,14 @@ def write(workdir: pathlib.Path) -> pathlib.Path:
   try:
     drawn = {name: shown.draw(results, per_example) for name, shown in report.figures.items()}
     images = {name: figures.png(figure) for name, figure in drawn.items()}
-    text = page.render(report, results, images)
+    text, summary = page.render(report, results, images), markdown(results)
   except KeyError as error:
     reason = f'the results in {workdir} lack {error}, as if written by another version'
     raise ResultsError(f'{reason}; run {report.command} --workdir={workdir} again') from error
   (workdir / 'figures').mkdir(exist_ok=True)
   for name, image in images.items():
     _replace(workdir / 'figures' / f'{name}.png', image)
+  _replace(workdir / 'tables.md', summary.encode('utf8'))
   path = workdir / 'report.html'
   _replace(path, text.encode('utf8'))
   return path

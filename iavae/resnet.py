@@ -28,6 +28,23 @@ def _forward(
   return {name: linear(name, u.ravel()) for name in heads}
 
 
+def _init(rng: Array, x: Array, heads: Mapping[str, int], width: int, num_blocks: int) -> Params:
+  shapes = {}
+  for b in range(num_blocks):
+    channels = x.shape[-1] if b == 0 else width
+    shapes[f'block{b}_conv1'] = (3, 3, channels, width)
+    shapes[f'block{b}_conv2'] = (3, 3, width, width)
+    shapes[f'down{b}'] = (2, 2, width, width)
+  shapes['block0_projection'] = (1, 1, x.shape[-1], width)
+  features = width * (x.shape[0] >> num_blocks) * (x.shape[1] >> num_blocks)
+  rng_convolutions, *rngs = jax.random.split(rng, 1 + len(heads))
+  params = layers.torch_uniform(rng_convolutions, shapes)
+  for rng_head, (name, size) in zip(rngs, heads.items(), strict=True):
+    params[name] = layers.he_normal(rng_head, (features, size))
+  norms = [f'block{b}_norm{i}' for b in range(num_blocks) for i in (1, 2)]
+  return params | {name: layers.batch_norm_init(width) for name in norms}
+
+
 def resnet(heads: Mapping[str, int], width: int = 64, num_blocks: int = 3) -> Network:
   """A residual network with batch normalization and named linear heads.
 
@@ -43,20 +60,7 @@ def resnet(heads: Mapping[str, int], width: int = 64, num_blocks: int = 3) -> Ne
   """
 
   def init(rng: Array, x: Array) -> Params:
-    shapes = {}
-    for b in range(num_blocks):
-      channels = x.shape[-1] if b == 0 else width
-      shapes[f'block{b}_conv1'] = (3, 3, channels, width)
-      shapes[f'block{b}_conv2'] = (3, 3, width, width)
-      shapes[f'down{b}'] = (2, 2, width, width)
-    shapes['block0_projection'] = (1, 1, x.shape[-1], width)
-    features = width * (x.shape[0] >> num_blocks) * (x.shape[1] >> num_blocks)
-    rng_convolutions, *rngs = jax.random.split(rng, 1 + len(heads))
-    params = layers.torch_uniform(rng_convolutions, shapes)
-    for rng_head, (name, size) in zip(rngs, heads.items(), strict=True):
-      params[name] = layers.he_normal(rng_head, (features, size))
-    norms = [f'block{b}_norm{i}' for b in range(num_blocks) for i in (1, 2)]
-    return params | {name: layers.batch_norm_init(width) for name in norms}
+    return _init(rng, x, heads, width, num_blocks)
 
   def apply_layers(linear: Linear, params: Params, x: Array) -> dict[str, Array]:
     def normalize(name: str, u: Array) -> Array:

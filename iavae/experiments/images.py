@@ -100,7 +100,11 @@ def load_data(config: ConfigDict, seed: int) -> data.Dataset:
   Raises:
     ConfigError: see `data.load`; and if they do not fill a batch, or vanish in the encoder.
   """
-  images = data.load(seed=seed, **config.data)
+  options = config.data.to_dict()
+  if options['path']:  # of one's own images, whatever the config was made for
+    known = options['protocol'] in data.DATASETS['own']
+    options |= {'name': 'own', 'protocol': options['protocol'] if known else ''}
+  images = data.load(seed=seed, **options)
   if len(images.train) < config.training.batch_size:
     raise ConfigError(
       f'{len(images.train)} training images do not fill a batch of '
@@ -198,6 +202,12 @@ def _train_seed(
   return fitted
 
 
+def _preset(config: ConfigDict) -> str:
+  """The label of every number: 'full', 'reduced', ..., and what else is not the paper's."""
+  precision = config.training.precision
+  return config.preset if precision == 'float32' else f'{config.preset}, {precision}'
+
+
 def _evaluate_seed(
   config: ConfigDict,
   rows: dict[str, _Row],
@@ -215,7 +225,7 @@ def _evaluate_seed(
       labels = {
         'dataset': images.name,
         'protocol': images.protocol,
-        'preset': config.preset,
+        'preset': _preset(config),
         'method': name,
         'seed': seed,
         'split': split,
