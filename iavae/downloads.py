@@ -16,7 +16,7 @@ from typing import IO, Any, NamedTuple
 from iavae.errors import ConfigError
 
 STALL = 5  # seconds without an answer, or without any more of it
-PATIENCE = 8  # seconds until an answer begins, name servers included: they know no other limit
+PATIENCE = 6  # seconds until an answer begins, name servers included: they know no other limit
 
 
 class MissingError(ConfigError):

@@ -11,11 +11,6 @@ from iavae.bounds import elbo_terms, log_weight
 from iavae.parallel import shard_batch
 from iavae.types import BATCH, Array, GenerativeModel, InferenceMethod, Metrics, Params
 
-SAMPLES_AT_ONCE = (
-  50  # of the importance-weighted bound, so that memory does not grow with their number
-)
-
-
 def example_metrics(
   model: GenerativeModel,
   method: InferenceMethod,

@@ -129,8 +129,9 @@ def test_again_it_only_evaluates_and_finds_the_same(workdir, results):
   ],
 )
 def test_bad_sizes_get_one_line(overrides, message, tmp_path):
-  err = launch(*TINY, f'--workdir={tmp_path}', *overrides, expect=2)
+  err = launch(*TINY, f'--workdir={tmp_path / "never"}', *overrides, expect=2)
   assert message in err and err.count('\n') == 1
+  assert not (tmp_path / 'never').exists()
 
 
 @pytest.mark.parametrize('name', CONFIGS)

@@ -1,7 +1,8 @@
 """Experiments: the protocols of papers.
 
 Each module has CHECKS, a check for every key of its config, and `run(config, workdir, console)`,
-which leaves results.json and per_example.npz in the work directory.
+which leaves results.json and per_example.npz in the work directory. It may have `check(config)`,
+which raises ConfigError for what only the data can tell, before anything is written.
 """
 
 import importlib
@@ -43,6 +44,8 @@ def run(config: ConfigDict, directory: pathlib.Path) -> None:
   """
   experiment = find(str(config.get('experiment')))
   config_lib.validate(config, experiment.CHECKS)
+  if hasattr(experiment, 'check'):
+    experiment.check(config)
   console = Console()
   with workdir.claim(directory, config.to_dict()):
     results = experiment.run(config, directory, console)

@@ -125,6 +125,11 @@ def load_data(config: ConfigDict, seed: int) -> data.Dataset:
   return images
 
 
+def check(config: ConfigDict) -> None:
+  """Raises ConfigError as `load_data` does."""
+  load_data(config, config.seed)
+
+
 def _hyperparameters(config: ConfigDict, stage: str) -> fit.Hyperparameters:
   options = config[stage]
   decoder_rate = options.get('decoder_learning_rate', options.learning_rate)
