@@ -11,6 +11,7 @@ from iavae.bounds import elbo_terms, log_weight
 from iavae.parallel import shard_batch
 from iavae.types import BATCH, Array, GenerativeModel, InferenceMethod, Metrics, Params
 
+
 def example_metrics(
   model: GenerativeModel,
   method: InferenceMethod,

@@ -125,6 +125,7 @@ def test_again_it_only_evaluates_and_finds_the_same(workdir, results):
     (['--config.training.batch_size=100'], '60 training images do not fill a batch'),
     (['--config.model.encoder_blocks=4'], 'images of 8 x 8 are gone after 4 halvings'),
     (['--config.training.micro_batch=7'], 'micro_batch=7 does not divide'),
+    (['--config.training.micro_batch=1'], 'the control shuffled needs other examples'),
     (['--config.data.num_train=5000'], 'num_train=5000 is not a whole number from 0 (all) to 1275'),
   ],
 )

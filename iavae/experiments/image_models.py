@@ -1,5 +1,6 @@
 """What an image experiment is made of: which networks does a config name, and what trains what?"""
 
+import bisect
 import functools
 import math
 from collections.abc import Callable
@@ -43,14 +44,13 @@ class Images(NamedTuple):
   shape: tuple[int, ...]
 
 
-def make_encoder(config: ConfigDict, width: int = 0) -> Network:
-  """The encoder of config.model; `width` replaces its channels, or its hidden units."""
+def make_encoder(config: ConfigDict, extra: int = 0) -> Network:
+  """The encoder of config.model, with so many more channels, or hidden units in every layer."""
   options = config.model
   heads = {'mean': options.latent_dim, 'log_var': options.latent_dim}
   if options.encoder == 'resnet':
-    return resnet(heads, width or options.encoder_width, options.encoder_blocks)
-  hidden = tuple(width for _ in options.hidden) if width else options.hidden
-  return networks.mlp(hidden, heads, options.activation)
+    return resnet(heads, options.encoder_width + extra, options.encoder_blocks)
+  return networks.mlp(tuple(n + extra for n in options.hidden), heads, options.activation)
 
 
 def make_images(config: ConfigDict, shape: tuple[int, ...]) -> Images:
@@ -73,7 +73,7 @@ def make_images(config: ConfigDict, shape: tuple[int, ...]) -> Images:
 
 def _norms(encoder: Network, shape: tuple[int, ...]) -> tuple[str, ...]:
   """Paths of the batch normalizations, which stay as they are in every second stage."""
-  base = jax.eval_shape(encoder.init, jax.random.key(0), jnp.zeros(shape))
+  base = _shapes(encoder.init, shape)
   return tuple(f'inference/encoder/{name}' for name in base if 'running_mean' in base[name])
 
 
@@ -142,22 +142,21 @@ def num_parameters(params: Params, frozen: tuple[str, ...] = ()) -> int:
 
 def _make_wider(config: ConfigDict, images: Images) -> Variant:
   """C7: a plain encoder that starts as the base's function, with as many parameters as IA-VAE's."""
+  adaptive = _make_adaptive(config, images.model, images.encoder)
+  inference_params = _shapes(lambda rng, x: adaptive.init(rng, x)['inference'], images.shape)
+  target = num_parameters(inference_params)
 
-  def size(method: InferenceMethod) -> int:
-    shapes = jax.eval_shape(method.init, jax.random.key(0), jnp.zeros(images.shape))
-    return num_parameters(shapes['inference'])
+  def is_enough(extra: int) -> bool:
+    return num_parameters(_shapes(make_encoder(config, extra).init, images.shape)) >= target
 
-  def wide(width: int) -> tuple[InferenceMethod, Network]:
-    encoder = make_encoder(config, width)._replace(apply_train=None)
-    return amortized.make(images.model, encoder), encoder
-
-  target = size(_make_adaptive(config, images.model, images.encoder))
-  width = 1
-  while size(wide(width)[0]) < target:
-    width += 1
-  method, encoder = wide(width)
-  scale = config.model.encoder_blocks if config.model.encoder == 'resnet' else 32
-  positions = max(1, (images.shape[0] >> scale) * (images.shape[1] >> scale))
+  enough = 1
+  while not is_enough(enough):
+    enough *= 2
+  extra = bisect.bisect_left(range(enough + 1), True, key=is_enough)
+  encoder = make_encoder(config, extra)._replace(apply_train=None)
+  method = amortized.make(images.model, encoder)
+  halvings = config.model.encoder_blocks if config.model.encoder == 'resnet' else 32
+  positions = max(1, (images.shape[0] >> halvings) * (images.shape[1] >> halvings))
 
   def start(base: Params, rng: Array) -> Params:
     fresh = jax.jit(encoder.init)(rng, jnp.zeros(images.shape))
@@ -167,7 +166,11 @@ def _make_wider(config: ConfigDict, images: Images) -> Variant:
   return Variant(method, _norms(encoder, images.shape), start)
 
 
+def _shapes(init: Callable[[Array, Array], Params], shape: tuple[int, ...]) -> Params:
+  return jax.eval_shape(init, jax.random.key(0), jnp.zeros(shape))
+
+
 def count_parameters(variant: Variant, shape: tuple[int, ...]) -> dict[str, int]:
   """{'trained': ..., 'total': ...} parameters of a variant, both halves."""
-  shapes = jax.eval_shape(variant.method.init, jax.random.key(0), jnp.zeros(shape))
+  shapes = _shapes(variant.method.init, shape)
   return {'trained': num_parameters(shapes, variant.frozen), 'total': num_parameters(shapes)}

@@ -94,6 +94,20 @@ class _Row(NamedTuple):
   evaluate: Any
 
 
+def _check_controls(config: ConfigDict) -> None:
+  controls = config.controls if config.experiment == 'controls' else ()
+  if 'shuffled' in controls and _micro_batch(config) == 1:
+    raise ConfigError(
+      'the control shuffled needs other examples to read, and one is worked on at a time; take '
+      'another --config.training.batch_size or micro_batch'
+    )
+  if 'wider' in controls and (config.model.encoder, config.model.activation) == ('mlp', 'glu'):
+    raise ConfigError(
+      'the control wider cannot widen --config.model.activation=glu; leave it out of '
+      '--config.controls, or take another activation'
+    )
+
+
 def load_data(config: ConfigDict, seed: int) -> data.Dataset:
   """The images of one seed.
 
@@ -126,7 +140,8 @@ def load_data(config: ConfigDict, seed: int) -> data.Dataset:
 
 
 def check(config: ConfigDict) -> None:
-  """Raises ConfigError as `load_data` does."""
+  """Raises ConfigError as `load_data` does, and for controls that the config does not allow."""
+  _check_controls(config)
   load_data(config, config.seed)
 
 

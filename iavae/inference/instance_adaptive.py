@@ -33,7 +33,7 @@ def _zeros(x: Array) -> Array:
 
 
 def _other(x: Array) -> Array:
-  """The next example of the batch; needs a `vmap` whose axis is called BATCH."""
+  """The example before in the batch; needs a `vmap` whose axis is called BATCH."""
   size = jax.lax.axis_size(BATCH)
   return jax.lax.ppermute(x, BATCH, [(i, (i + 1) % size) for i in range(size)])
 
@@ -60,7 +60,8 @@ def make(
   Args:
     encoder: of x: [H, W, C] or [D] to the heads that `posterior` reads.
     condition: 'x'; 'zeros': h reads nothing, so all examples share one modulation; 'other': it
-      reads another example of the batch, as informative a priori and useless for this one.
+      reads another of the examples that are worked on at once, as informative a priori and useless
+      for this one; alone it has only itself to read.
     factored: changes the cost, not the result.
     posterior: heads -> q(z | x).
     hyperparameters: of the hypernetwork, see its module.

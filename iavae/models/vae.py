@@ -22,7 +22,9 @@ def bernoulli_log_likelihood(logits: Array, x: Array) -> Array:
   Args:
     logits, x: any one shape; x in {0, 1}.
   """
-  logits = jnp.clip(logits, -_LARGEST_LOGIT, _LARGEST_LOGIT).astype(jnp.promote_types(x, 'float32'))
+  logits = jnp.clip(logits, -_LARGEST_LOGIT, _LARGEST_LOGIT).astype(
+    jnp.promote_types(x.dtype, 'float32')
+  )
   return jnp.sum(x * logits - jax.nn.softplus(logits))
 
 
