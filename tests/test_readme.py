@@ -2,7 +2,7 @@
 
 import json
 import re
-from statistics import fmean
+from statistics import fmean, stdev
 
 import pytest
 from conftest import ROOT
@@ -75,3 +75,47 @@ def test_data_draws(seed):
   assert [float(cell) for cell in re.findall(r'-?\d+\.\d+', row)] == rounded(expected)
   # A '+' would say that uncommitted code made them
   assert re.fullmatch('[0-9a-f]{40}', results['provenance']['git_commit'])
+
+
+IMAGES = {
+  'VAE (base)': 'base',
+  "IA-VAE, the paper's": 'instance_adaptive',
+  'C1 ': 'continued',
+  'C2 ': 'decoder_only',
+  'C3 ': 'encoder_only',
+  'C4 ': 'static',
+  'C5 ': 'shuffled',
+  'C6 ': 'frozen_decoder',
+  'C7 ': 'wider',
+}
+
+
+def image_rows(dataset):
+  """{start of a row: its numbers} of the table of a data set."""
+  lines = README.splitlines()
+  (first,) = [i for i, line in enumerate(lines) if line.startswith(f'| {dataset}, reduced')]
+  rows = lines[first + 2 : first + 2 + len(IMAGES)]
+  found = [[float(cell) for cell in re.findall(r'[-+]?\d*\.\d+', row)] for row in rows]
+  for row, start in zip(rows, IMAGES, strict=True):
+    assert row.startswith(f'| {start}')
+  return dict(zip(IMAGES.values(), found, strict=True))
+
+
+@pytest.mark.parametrize('dataset', ['MNIST', 'OMNIGLOT'])
+def test_images(dataset):
+  path = ROOT / 'results' / f'{dataset.lower()}-reduced.json'
+  results = json.loads(path.read_text(encoding='utf8'))
+  assert re.fullmatch('[0-9a-f]{40}', results['provenance']['git_commit'])
+  assert {row['preset'] for row in results['rows']} == {'reduced'}
+  for method, row in image_rows(dataset).items():
+    of_method = [r for r in results['rows'] if (r['method'], r['split']) == (method, 'test')]
+    assert len(of_method) == 5
+    elbo, kl, iwae = ([r[key] for r in of_method] for key in ('elbo', 'kl', 'iwae'))
+    assert row[:4] == rounded([fmean(elbo), stdev(elbo), fmean(kl), fmean(iwae)])
+    compared = [
+      [entry['mean_difference'], *entry['ci95']]
+      for entry in results['comparisons']
+      if (entry['a'], entry['b']) == ('instance_adaptive', method)
+      and (entry['metric'], entry['split']) == ('elbo', 'test')
+    ]
+    assert row[4:7] == rounded(compared[0] if compared else [])
