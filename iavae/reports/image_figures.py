@@ -145,6 +145,12 @@ def _panels(results: Results, curves: Mapping[str, Any]) -> list[tuple[bool, lis
   return [panel for panel in split if panel[1]]
 
 
+def _above_base(curves: Mapping[str, Any], method: str) -> list[np.ndarray]:
+  """The curves of a method above the best of the base of the same seed, which others would hide."""
+  tops = [max(seed[1:] or seed) for seed in curves[BASE]]
+  return [np.asarray(seed) - top for seed, top in zip(curves[method], tops, strict=True)]
+
+
 def figure_curves(results: Results, per_example: PerExample) -> Figure:
   """Validation ELBO by epoch: left what starts from scratch, right what starts from the base."""
   del per_example
@@ -157,8 +163,10 @@ def figure_curves(results: Results, per_example: PerExample) -> Figure:
   figure = Figure(figsize=(9, 4.4), layout='constrained')
   drawn = figure.subplots(1, len(panels), squeeze=False)[0]
   for axes, (start, names) in zip(drawn, panels, strict=True):
-    _curves_panel(axes, results, {method: curves[method] for method in names}, start)
-  drawn[0].set_ylabel('validation ELBO (nats)')
+    paired = start and len({len(curves.get(name, ())) for name in (BASE, *names)}) == 1
+    seeds = {name: _above_base(curves, name) if paired else curves[name] for name in names}
+    _curves_panel(axes, results, seeds, start)
+    axes.set_ylabel('validation ELBO' + (', above the base' if paired else '') + ' (nats)')
   figure.legend(loc='outside lower center', ncols=4, frameon=False, fontsize=9)
   _title(figure, results)
   return figure

@@ -30,7 +30,7 @@ _FIGURES = {
     tables.validation,
     figures.figure_curves,
     'Validation ELBO by epoch: mean and range over seeds, thin where not all seeds go on. Left: '
-    'from scratch, the first epochs may leave the panel. Right: from the base VAE.',
+    'from scratch, the first epochs may leave the panel. Right: above the base VAE of the seed.',
   ),
 }
 
