@@ -374,7 +374,7 @@ def test_same_results_give_the_same_files(workdir):
     return {str(p): p.read_bytes() for p in workdir.rglob('*') if p.is_file()}
 
   first = files()
-  assert len(first) == 2 + 5 + 1  # the input, the figures, the page: nothing temporary stays
+  assert len(first) == 2 + 5 + 2  # the input, the figures, page and tables: nothing temporary stays
   assert files() == first
 
 
