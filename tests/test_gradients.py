@@ -34,7 +34,7 @@ def assert_close(found, expected, rtol):
   )
 
 
-@pytest.mark.parametrize('micro_batch', [1, 4, 12])
+@pytest.mark.parametrize('micro_batch', [1, 4])
 def test_micro_batches_change_nothing(micro_batch, x64):
   method = instance_adaptive.make(MODEL, ENCODER, hypernetwork='layerwise', slice_dim=2)
   params = as_float64(method.init(jax.random.key(2), X[0]))
@@ -45,9 +45,9 @@ def test_micro_batches_change_nothing(micro_batch, x64):
     loss = jax.vmap(method.loss, in_axes=(None, 0, 0, None))
     return loss(full, X.astype(jnp.float64), RNGS, 0.7)[0].mean()
 
-  gradient = gradients.make_gradient(MODEL, method, micro_batch=micro_batch)
+  gradient = jax.jit(gradients.make_gradient(MODEL, method, micro_batch=micro_batch))
   found, metrics = gradient(trained, frozen, X.astype(jnp.float64), RNGS, 0.7)
-  assert_close(found, jax.grad(mean_loss)(trained), rtol=1e-9)
+  assert_close(found, jax.jit(jax.grad(mean_loss))(trained), rtol=1e-9)
   assert metrics['elbo'].shape == metrics['kl'].shape == ()
 
 
@@ -68,9 +68,9 @@ def test_batch_normalization_sees_the_whole_batch(micro_batch, x64):
     kl = jax.vmap(lambda q: q.standard_normal_kl())(q)
     return jnp.mean(0.7 * kl - log_likelihood) + jnp.mean(tracking)
 
-  gradient = gradients.make_gradient(MODEL, method, micro_batch=micro_batch)
+  gradient = jax.jit(gradients.make_gradient(MODEL, method, micro_batch=micro_batch))
   found, _ = gradient(params, none_of(params), x, RNGS, 0.7)
-  assert_close(found, jax.grad(mean_loss)(params), rtol=1e-7)
+  assert_close(found, jax.jit(jax.grad(mean_loss))(params), rtol=1e-7)
 
 
 def test_batch_norm_is_the_formula_and_tracks_its_moments():
@@ -164,11 +164,11 @@ def test_bfloat16_multiplies_only_kernels():
   encoder = low['inference']['encoder']
   assert encoder['mean']['kernel'].dtype == jnp.bfloat16
   assert encoder['mean']['bias'].dtype == encoder['block0_norm1']['scale'].dtype == jnp.float32
-  found, _ = gradients.make_gradient(MODEL, method, micro_batch=4, precision='bfloat16')(
-    params, none_of(params), X, RNGS, 1.0
-  )
-  exact, _ = gradients.make_gradient(MODEL, method, micro_batch=4)(
-    params, none_of(params), X, RNGS, 1.0
+  found, exact = (
+    jax.jit(gradients.make_gradient(MODEL, method, micro_batch=4, precision=precision))(
+      params, none_of(params), X, RNGS, 1.0
+    )[0]
+    for precision in ('bfloat16', 'float32')
   )
   assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {jnp.dtype('float32')}
   # bfloat16 keeps 8 bits: a few per mille, of the largest entry of each leaf
