@@ -1,10 +1,15 @@
-"""Shared set-up: two virtual devices and a warm compilation cache, before JAX is imported."""
+"""Shared set-up, before JAX is imported: two virtual devices, a compilation cache, quick compiling.
+
+Most of the time of these tests is compilation, so XLA is told to optimize little.
+"""
 
 import os
 import pathlib
 
 ROOT = pathlib.Path(__file__).parent.parent
-os.environ.setdefault('XLA_FLAGS', '--xla_force_host_platform_device_count=2')
+os.environ.setdefault(
+  'XLA_FLAGS', '--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0'
+)
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(ROOT / '.cache' / 'xla'))
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
 

@@ -92,7 +92,8 @@ def test_factored_equals_definition_in_value_and_gradient(layout, x64):
 
 
 @pytest.mark.parametrize('factored', [True, False])
-def test_zero_output_layer_is_the_base_bit_for_bit(factored):
+def test_zero_output_layer_is_the_base(factored):
+  """To float error: products of batches may add in another order than those of one matrix."""
   method = instance_adaptive.make(MODEL, ENCODER, factored=factored)
   params = method.init(jax.random.key(0), X)
   params['inference']['hypernetwork'] |= {
@@ -102,8 +103,8 @@ def test_zero_output_layer_is_the_base_bit_for_bit(factored):
   x = jax.random.normal(jax.random.key(1), (64, 3))
   modulated = jax.jit(jax.vmap(lambda x: method.infer(params, x, None)))(x)
   plain = jax.jit(jax.vmap(lambda x: base.infer(params, x, None)))(x)
-  np.testing.assert_array_equal(modulated.mean, plain.mean)
-  np.testing.assert_array_equal(modulated.log_scale, plain.log_scale)
+  for found, expected in zip(modulated, plain, strict=True):
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_modulate_by_zero_is_identity():
