@@ -34,8 +34,7 @@ def assert_close(found, expected, rtol):
   )
 
 
-@pytest.mark.parametrize('micro_batch', [1, 4])
-def test_micro_batches_change_nothing(micro_batch, x64):
+def test_micro_batches_change_nothing(x64):
   method = instance_adaptive.make(MODEL, ENCODER, hypernetwork='layerwise', slice_dim=2)
   params = as_float64(method.init(jax.random.key(2), X[0]))
   trained, frozen = freezing.partition(params, instance_adaptive.FROZEN)
@@ -45,7 +44,7 @@ def test_micro_batches_change_nothing(micro_batch, x64):
     loss = jax.vmap(method.loss, in_axes=(None, 0, 0, None))
     return loss(full, X.astype(jnp.float64), RNGS, 0.7)[0].mean()
 
-  gradient = jax.jit(gradients.make_gradient(MODEL, method, micro_batch=micro_batch))
+  gradient = jax.jit(gradients.make_gradient(MODEL, method, micro_batch=4))
   found, metrics = gradient(trained, frozen, X.astype(jnp.float64), RNGS, 0.7)
   assert_close(found, jax.jit(jax.grad(mean_loss))(trained), rtol=1e-9)
   assert metrics['elbo'].shape == metrics['kl'].shape == ()

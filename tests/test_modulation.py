@@ -81,8 +81,8 @@ def test_factored_equals_definition_in_value_and_gradient(layout, x64):
       0
     ].mean()
 
-  value, gradient = jax.value_and_grad(mean_loss(factored))(params)
-  expected, expected_gradient = jax.value_and_grad(mean_loss(definition))(params)
+  value, gradient = jax.jit(jax.value_and_grad(mean_loss(factored)))(params)
+  expected, expected_gradient = jax.jit(jax.value_and_grad(mean_loss(definition)))(params)
   assert float(value) == pytest.approx(float(expected), rel=1e-12)
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10),
