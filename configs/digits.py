@@ -18,12 +18,12 @@ SMALL = {
   'model.decoder_width': 16,
   'model.kernel_sizes': (3, 3),
   'hypernetwork.slice_dim': 8,
-  'pretrain.num_epochs': 100,
-  'adapt.num_epochs': 50,
+  'pretrain.num_epochs': 60,
+  'adapt.num_epochs': 30,
   'evaluation.iwae_samples': 100,
 }
 PRESETS = {
-  'reduced': {'num_seeds': 1, 'pretrain.num_epochs': 10, 'adapt.num_epochs': 5},
+  'reduced': {'num_seeds': 1, 'pretrain.num_epochs': 6, 'adapt.num_epochs': 3},
 }
 
 
