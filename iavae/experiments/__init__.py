@@ -26,10 +26,10 @@ def find(name: str) -> ModuleType:
   """
   files = [module.name for module in pkgutil.iter_modules(__path__)]
   module = importlib.import_module(f'{__name__}.{name}') if name in files else None
-  if hasattr(module, 'CHECKS'):
+  if hasattr(module, 'run'):
     return module
   modules = {file: importlib.import_module(f'{__name__}.{file}') for file in files}
-  known = [file for file in files if hasattr(modules[file], 'CHECKS')]
+  known = [file for file in files if hasattr(modules[file], 'run')]
   raise ConfigError(
     f'--config.experiment={name!r} is not one of {", ".join(known)}.'
     + config_lib.suggestion(name, known)
