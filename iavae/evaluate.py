@@ -8,7 +8,7 @@ import numpy as np
 from jax.scipy.special import logsumexp
 
 from iavae.bounds import elbo_terms, log_weight
-from iavae.parallel import shard_batch
+from iavae.parallel import replicate, shard_batch
 from iavae.types import BATCH, Array, GenerativeModel, InferenceMethod, Metrics, Params
 
 
@@ -66,27 +66,29 @@ def make_evaluate(
   or on how many devices.
   """
 
+  def one(params: Params, x: Array, i: Array, rng: Array) -> Metrics:
+    return example_metrics(
+      model,
+      method,
+      params,
+      x.astype(jnp.float32),
+      jax.random.fold_in(rng, i),
+      num_samples=num_samples,
+      iwae_samples=iwae_samples,
+      samples_at_once=samples_at_once,
+    )
+
   @jax.jit
-  def evaluate(params: Params, x: Array, rng: Array) -> Metrics:
+  def chunk(params: Params, x: Array, index: Array, rng: Array) -> Metrics:
+    over_examples = jax.vmap(one, in_axes=(None, 0, 0, None), axis_name=BATCH)
+    return over_examples(params, shard_batch(x), index, rng)
+
+  def evaluate(params: Params, x: Array, rng: Array) -> dict[str, np.ndarray]:
+    # Chunk by chunk, so that sets of all sizes share one program; the last is filled from the start
     num_chunks = -(-len(x) // at_once)
-    index = jnp.arange(num_chunks * at_once) % len(x)  # the last chunk is filled up from the start
+    index = (np.arange(num_chunks * at_once) % len(x)).reshape(num_chunks, at_once)
+    params, x = replicate(params), np.asarray(x)
+    parts = jax.device_get([chunk(params, x[i], i, rng) for i in index])
+    return {name: np.concatenate([p[name] for p in parts])[: len(x)] for name in parts[0]}
 
-    def one(x: Array, i: Array) -> Metrics:
-      return example_metrics(
-        model,
-        method,
-        params,
-        x.astype(jnp.float32),
-        jax.random.fold_in(rng, i),
-        num_samples=num_samples,
-        iwae_samples=iwae_samples,
-        samples_at_once=samples_at_once,
-      )
-
-    def chunk(index: Array) -> Metrics:
-      return jax.vmap(one, axis_name=BATCH)(shard_batch(x[index]), index)
-
-    metrics = jax.lax.map(chunk, index.reshape(num_chunks, at_once))
-    return jax.tree.map(lambda a: a.ravel()[: len(x)], metrics)
-
-  return lambda params, x, rng: jax.device_get(evaluate(params, x, rng))
+  return evaluate

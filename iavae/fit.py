@@ -163,11 +163,11 @@ def _train(
 ) -> None:
   """The epochs that are left; after each a line of metrics and a checkpoint."""
   num_epochs = program.hyperparameters.num_epochs
-  images, validation = replicate((data.train, data.validation))
+  images = replicate(data.train)
   with stage_progress(console, f'{name:<24}', num_epochs) as report:
     while int(state.epoch) < num_epochs:
       began = time.perf_counter()
-      state, metrics = _epoch(program, state, frozen, images, validation, seed)
+      state, metrics = _epoch(program, state, frozen, images, data.validation, seed)
       metrics |= {'stage': name, 'seconds': time.perf_counter() - began}
       _raise_if_not_finite(metrics, name)
       metrics_log.append(workdir, metrics)

@@ -7,7 +7,7 @@ variational parameters, so the gradient with respect to it is all that the encod
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -54,44 +54,44 @@ def _accumulate(part: Callable[..., tuple[Params, Any]], size: int, *batch: Any)
   return jax.tree.map(lambda a: a / num, total), rest
 
 
+class _Batch(NamedTuple):
+  """Examples [B, ...], their keys [B], the KL weight, and how many to work on at once."""
+
+  x: Array
+  rngs: Array
+  beta: Array
+  size: int
+
+
 def _gradient_of_loss(
-  method: InferenceMethod,
-  complete: Callable[[Params], Params],
-  size: int,
-  params: Params,
-  x: Array,
-  rngs: Array,
-  beta: Array,
+  method: InferenceMethod, complete: Callable[[Params], Params], params: Params, batch: _Batch
 ) -> tuple[Params, Metrics]:
   def mean_loss(params: Params, x: Array, rngs: Array) -> tuple[Array, Metrics]:
     loss = jax.vmap(method.loss, in_axes=(None, 0, 0, None), axis_name=BATCH)
-    losses, metrics = loss(complete(params), x, rngs, beta)
+    losses, metrics = loss(complete(params), x, rngs, batch.beta)
     return jnp.mean(losses), metrics
 
   def part(x: Array, rngs: Array) -> tuple[Params, Metrics]:
     return jax.grad(mean_loss, has_aux=True)(params, x, rngs)
 
-  return _accumulate(part, size, x, rngs)
+  return _accumulate(part, batch.size, batch.x, batch.rngs)
 
 
 def _gradient_through_posteriors(
   model: GenerativeModel,
   method: InferenceMethod,
   complete: Callable[[Params], Params],
-  size: int,
   params: Params,
-  x: Array,
-  rngs: Array,
-  beta: Array,
+  batch: _Batch,
 ) -> tuple[Params, Metrics]:
   def infer(params: Params) -> tuple[Any, Array]:
     infer = jax.vmap(method.infer_train, in_axes=(None, 0, 0), axis_name=BATCH)
-    posteriors, tracking = infer(complete(params), x, rngs)
+    posteriors, tracking = infer(complete(params), batch.x, batch.rngs)
     return posteriors, jnp.mean(tracking)
 
   def mean_loss(params: Params, posteriors: Any, x: Array, rngs: Array) -> tuple[Array, Metrics]:
     model_params = complete(params)['model']
-    loss = jax.vmap(lambda q, x, rng: posterior_loss(model, model_params, q, x, rng, beta))
+    loss = jax.vmap(lambda q, x, rng: posterior_loss(model, model_params, q, x, rng, batch.beta))
     losses, metrics = loss(posteriors, x, rngs)
     return jnp.mean(losses), metrics
 
@@ -100,8 +100,9 @@ def _gradient_through_posteriors(
     return gradients[0], (gradients[1], metrics)
 
   (posteriors, tracking), pull_back = jax.vjp(infer, params)
-  gradient, (of_posteriors, metrics) = _accumulate(part, size, posteriors, x, rngs)
-  of_posteriors = jax.tree.map(lambda a: a * size / len(x), _join(of_posteriors))
+  pieces = (posteriors, batch.x, batch.rngs)
+  gradient, (of_posteriors, metrics) = _accumulate(part, batch.size, *pieces)
+  of_posteriors = jax.tree.map(lambda a: a * batch.size / len(batch.x), _join(of_posteriors))
   (of_encoder,) = pull_back((of_posteriors, jnp.ones_like(tracking)))
   return jax.tree.map(jnp.add, gradient, of_encoder), metrics
 
@@ -129,11 +130,11 @@ def make_gradient(
       merged = merge(params, frozen)
       return merged if precision == 'float32' else lower_precision(merged, precision)
 
-    batch = (params, x, rngs, beta)
+    batch = _Batch(x, rngs, beta, micro_batch)
     if method.infer_train:
-      slope, metrics = _gradient_through_posteriors(model, method, complete, micro_batch, *batch)
+      slope, metrics = _gradient_through_posteriors(model, method, complete, params, batch)
     else:
-      slope, metrics = _gradient_of_loss(method, complete, micro_batch, *batch)
+      slope, metrics = _gradient_of_loss(method, complete, params, batch)
     return slope, jax.tree.map(jnp.mean, metrics)
 
   return gradient

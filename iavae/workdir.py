@@ -6,8 +6,10 @@ import json
 import os
 import pathlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+import numpy as np
 
 from iavae.config import differences
 from iavae.errors import BusyError, ConfigError
@@ -17,6 +19,14 @@ def write_text(path: pathlib.Path, text: str) -> None:
   """Writes a file whole or not at all."""
   temporary = path.with_name(f'.{path.name}.tmp')
   temporary.write_text(text, encoding='utf8')
+  os.replace(temporary, path)
+
+
+def write_arrays(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
+  """Writes an .npz whole or not at all."""
+  temporary = path.with_name(f'.{path.name}.tmp')
+  with open(temporary, 'wb') as file:
+    np.savez_compressed(file, **arrays)
   os.replace(temporary, path)
 
 

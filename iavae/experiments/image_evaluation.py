@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from iavae.statistics import paired_comparison
-from iavae.types import Array, GenerativeModel, InferenceMethod, Params
+from iavae.types import BATCH, Array, GenerativeModel, InferenceMethod, Params
 
 METRICS = ('elbo', 'kl', 'log_likelihood', 'iwae')
 NUM_RECONSTRUCTIONS = 10
@@ -52,13 +52,15 @@ def compare(rows: Sequence[Row], adapted: str) -> list[dict[str, Any]]:
 def draw_pictures(
   model: GenerativeModel, method: InferenceMethod, params: Params, x: Array, rng: Array
 ) -> dict[str, np.ndarray]:
-  """Reconstructions of x: [n, H, W, C] (z ~ q, then the mean of p(x | z), or a draw of it where the
-  decoder is autoregressive) and draws from the model, [NUM_SAMPLES, H, W, C]."""
-  rng_infer, rng_pixels, rng_prior = jax.random.split(rng, 3)
+  """Reconstructions of x, [n, H, W, C], and draws from the model, [NUM_SAMPLES, H, W, C].
+
+  A reconstruction is z ~ q, then the mean of p(x | z), or a draw where the decoder is autoregressive.
+  """
+  rng_infer, rng_z, rng_pixels, rng_prior = jax.random.split(rng, 4)
 
   def reconstruct(x: Array, i: Array) -> Array:
     q = method.infer(params, x, jax.random.fold_in(rng_infer, i))
-    z, _ = q.sample_and_log_prob(jax.random.fold_in(rng_infer, i))
+    z, _ = q.sample_and_log_prob(jax.random.fold_in(rng_z, i))
     if model.decode is not None:
       return model.decode(params['model'], z)
     return model.sample(params['model'], z, jax.random.fold_in(rng_pixels, i))
@@ -68,6 +70,8 @@ def draw_pictures(
     z = model.sample_prior(params['model'], rng_z)
     return model.sample(params['model'], z, rng_x)
 
-  reconstructions = jax.jit(jax.vmap(reconstruct))(x.astype(jnp.float32), jnp.arange(len(x)))
+  reconstructions = jax.jit(jax.vmap(reconstruct, axis_name=BATCH))(
+    x.astype(jnp.float32), jnp.arange(len(x))
+  )
   samples = jax.jit(jax.vmap(sample))(jax.random.split(rng_prior, NUM_SAMPLES))
   return jax.device_get({'reconstruction': reconstructions, 'samples': samples})

@@ -105,7 +105,7 @@ def make_variant(config: ConfigDict, images: Images, name: str) -> Variant:
   else:
     module = inference.find(name)
     method, frozen = module.make(model, encoder), (*getattr(module, 'FROZEN', ()), *norms)
-  return Variant(method, frozen, functools.partial(_start_from, method, shape))
+  return Variant(method, frozen, _make_start(method, shape))
 
 
 def _make_adaptive(
@@ -116,9 +116,9 @@ def _make_adaptive(
   )
 
 
-def _start_from(
-  method: InferenceMethod, shape: tuple[int, ...], base: Params, rng: Array
-) -> Params:
+def _make_start(
+  method: InferenceMethod, shape: tuple[int, ...]
+) -> Callable[[Params, Array], Params]:
   """Model and encoder of a trained base VAE, and fresh params of all else that a method has."""
 
   @jax.jit
@@ -126,8 +126,11 @@ def _start_from(
     inference = method.init(rng, jnp.zeros(shape))['inference']
     return {name: part for name, part in inference.items() if name != 'encoder'}
 
-  inference = {'encoder': base['inference']['encoder']} | fresh(rng)
-  return {'model': base['model'], 'inference': inference}
+  def start(base: Params, rng: Array) -> Params:
+    inference = {'encoder': base['inference']['encoder']} | fresh(rng)
+    return {'model': base['model'], 'inference': inference}
+
+  return start
 
 
 def num_parameters(params: Params, frozen: tuple[str, ...] = ()) -> int:
@@ -155,8 +158,9 @@ def _make_wider(config: ConfigDict, images: Images) -> Variant:
   extra = bisect.bisect_left(range(enough + 1), True, key=is_enough)
   encoder = make_encoder(config, extra)._replace(apply_train=None)
   method = amortized.make(images.model, encoder)
-  halvings = config.model.encoder_blocks if config.model.encoder == 'resnet' else 32
-  positions = max(1, (images.shape[0] >> halvings) * (images.shape[1] >> halvings))
+  positions = 1
+  if config.model.encoder == 'resnet':
+    positions = math.prod(size >> config.model.encoder_blocks for size in images.shape[:2])
 
   def start(base: Params, rng: Array) -> Params:
     fresh = jax.jit(encoder.init)(rng, jnp.zeros(images.shape))

@@ -26,7 +26,7 @@ from iavae.experiments.image_models import Images, Variant
 from iavae.inference import amortized
 from iavae.rng import purpose_rng
 from iavae.types import Params
-from iavae.workdir import write_text
+from iavae.workdir import write_arrays, write_text
 
 __all__ = ['CHECKS', 'check', 'run']
 
@@ -258,6 +258,6 @@ def run(config: ConfigDict, workdir: pathlib.Path, console: Console) -> dict:
     'provenance': provenance.describe(config),
   }
   per_example = {f'elbo_{name}': np.stack(values) for name, values in elbos.items()} | pictures
-  np.savez_compressed(workdir / 'per_example.npz', **per_example)
-  write_text(workdir / 'results.json', json.dumps(results, indent=2) + '\n')
+  write_arrays(workdir / 'per_example.npz', per_example)
+  write_text(workdir / 'results.json', json.dumps(results, indent=2, allow_nan=False) + '\n')
   return results

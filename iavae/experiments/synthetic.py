@@ -18,7 +18,6 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
@@ -30,7 +29,7 @@ from iavae.models import synthetic
 from iavae.modulation import LAYOUTS
 from iavae.rng import model_rngs, purpose_rng
 from iavae.types import Array, InferenceMethod, Network, Params
-from iavae.workdir import write_text
+from iavae.workdir import write_arrays, write_text
 
 HEADS = {'mean': synthetic.LATENT_DIM, 'log_var': synthetic.LATENT_DIM}
 # Plain encoders of at most 68 parameters: 8 H + 4, and 12 H + 4 for GLU (64 at H = 5)
@@ -229,7 +228,5 @@ def run(config: ConfigDict, workdir: pathlib.Path, console: Console) -> dict:
     run_stage(widths_stage(config, x))
   results, per_example = synthetic_evaluation.evaluate(config, x, z, stages)
   write_text(workdir / 'results.json', json.dumps(results, indent=1, allow_nan=False) + '\n')
-  with open(workdir / '.per_example.tmp', 'wb') as file:
-    np.savez_compressed(file, **per_example)
-  (workdir / '.per_example.tmp').replace(workdir / 'per_example.npz')
+  write_arrays(workdir / 'per_example.npz', per_example)
   return results
