@@ -119,3 +119,22 @@ def test_images(dataset):
       and (entry['metric'], entry['split']) == ('elbo', 'test')
     ]
     assert row[4:7] == rounded(compared[0] if compared else [])
+
+
+def test_gains_in_the_text():
+  """Where IA-VAE starts, and what is left with a frozen decoder: base, MNIST and OMNIGLOT."""
+  starts, gains = [], []
+  for dataset in ('mnist', 'omniglot'):
+    path = ROOT / 'results' / f'{dataset}-reduced.json'
+    results = json.loads(path.read_text(encoding='utf8'))
+    curves = results['curves']
+    best = fmean(max(curve) for curve in curves['base'])
+    starts.append(best - fmean(curve[0] for curve in curves['instance_adaptive']))
+    of_test = [row for row in results['rows'] if row['split'] == 'test']
+    elbo = {m: [r['elbo'] for r in of_test if r['method'] == m] for m in ('base', 'frozen_decoder')}
+    gains.append(fmean(elbo['frozen_decoder']) - fmean(elbo['base']))
+  text = ' '.join(README.split())
+  (found,) = re.findall(r'starts (\.\d+) below its base on MNIST, (\.\d+) on OMNIGLOT', text)
+  assert [float(number) for number in found] == rounded(starts)
+  (found,) = re.findall(r'(\.\d+) and (\.\d+) nats remain', text)
+  assert [float(number) for number in found] == rounded(gains)
