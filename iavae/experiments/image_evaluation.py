@@ -54,7 +54,7 @@ def draw_pictures(
 ) -> dict[str, np.ndarray]:
   """Reconstructions of x, [n, H, W, C], and draws from the model, [NUM_SAMPLES, H, W, C].
 
-  A reconstruction is z ~ q, then the mean of p(x | z), or a draw where the decoder is autoregressive.
+  A reconstruction is z ~ q, then the mean of p(x | z), or a draw for an autoregressive decoder.
   """
   rng_infer, rng_z, rng_pixels, rng_prior = jax.random.split(rng, 4)
 
