@@ -9,16 +9,14 @@ from jax.scipy.special import logsumexp
 from iavae.types import Array, GenerativeModel, Metrics, Params, Posterior
 
 
-def _has_exact_kl(model: GenerativeModel, posterior: Posterior) -> bool:
-  return model.standard_normal_prior and hasattr(posterior, 'standard_normal_kl')
-
-
 def elbo_terms(
   model: GenerativeModel, params: Params, posterior: Posterior, x: Array, rng: Array
 ) -> tuple[Array, Array]:
   """One-sample estimates of E_q log p(x | z) and of KL(q || p(z)), each [] in nats.
 
-  The KL is exact where the prior is N(0, I) and the family knows it, else log q(z) - log p(z).
+  The KL is exact where the prior is N(0, I) and the family knows it, else log q(z) - log p(z),
+  by the path derivative if the family can evaluate any z: there q's parameters in log q(z) are held
+  fixed, as their score has mean zero and only adds noise (Roeder et al., arXiv:1703.09194, eq. 6).
 
   Args:
     params: of the model, i.e. params['model'] of a method.
@@ -26,11 +24,12 @@ def elbo_terms(
     x: [H, W, C] or [D].
   """
   z, log_prob = posterior.sample_and_log_prob(rng)
-  if _has_exact_kl(model, posterior):
-    kl = posterior.standard_normal_kl()
-  else:
-    kl = log_prob - model.log_prior(params, z)
-  return model.log_likelihood(params, x, z), kl
+  log_likelihood = model.log_likelihood(params, x, z)
+  if model.standard_normal_prior and hasattr(posterior, 'standard_normal_kl'):
+    return log_likelihood, posterior.standard_normal_kl()
+  if hasattr(posterior, 'log_prob'):
+    log_prob = jax.lax.stop_gradient(posterior).log_prob(z)
+  return log_likelihood, log_prob - model.log_prior(params, z)
 
 
 def elbo(

@@ -1,89 +1,148 @@
 """Refinement: how much better does q(z | x) get by gradient ascent on the example itself?
 
-One function serves stochastic variational inference (start at the prior), test-time refinement
-(start at an encoder's q) and the search for q* (many steps, a decaying rate).
+One function serves stochastic variational inference (start at the prior), SA-VAE (start at an
+encoder's q and differentiate through), test-time refinement, and the search for q* (many steps, a
+decaying rate).
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
-from iavae.bounds import elbo
-from iavae.types import Array, GenerativeModel, Params, Posterior
+from iavae.bounds import elbo, posterior_loss
+from iavae.types import Array, GenerativeModel, Params, Posterior, PosteriorFamily
+
+Heads = dict[str, Array]
+Bound = Callable[..., Array]  # (model, params, posterior, x, rng) -> [], nats, maximized
+
+
+class Refinement(NamedTuple):
+  """How to ascend: see `refine`."""
+
+  num_steps: int
+  optimizer: optax.GradientTransformation
+  bound: Bound = elbo
 
 
 def _make_step(
-  model: GenerativeModel,
-  params: Params,
-  x: Array,
-  rng: Array,
-  optimizer: optax.GradientTransformation,
-  bound: Callable[..., Array],
-) -> Callable[..., tuple[Posterior, optax.OptState]]:
-  def step(carry: tuple[Posterior, optax.OptState], i: Array) -> tuple[Posterior, optax.OptState]:
+  refinement: Refinement, model: GenerativeModel, params: Params, x: Array, rng: Array
+) -> Callable[..., tuple[tuple[Posterior, optax.OptState], None]]:
+  def step(carry: tuple[Posterior, optax.OptState], i: Array) -> tuple[tuple, None]:
     posterior, opt_state = carry
     rng_step = jax.random.fold_in(rng, i)
-    gradient = jax.grad(lambda q: -bound(model, params, q, x, rng_step))(posterior)
-    updates, opt_state = optimizer.update(gradient, opt_state, posterior)
-    return optax.apply_updates(posterior, updates), opt_state
+    gradient = jax.grad(lambda q: -refinement.bound(model, params, q, x, rng_step))(posterior)
+    updates, opt_state = refinement.optimizer.update(gradient, opt_state, posterior)
+    return (optax.apply_updates(posterior, updates), opt_state), None
 
   return step
 
 
 def refine(
+  refinement: Refinement,
   model: GenerativeModel,
   params: Params,
   posterior: Posterior,
   x: Array,
   rng: Array,
-  *,
-  num_steps: int,
-  learning_rate: float | optax.Schedule,
-  bound: Callable[..., Array] = elbo,
 ) -> Posterior:
-  """Ascends the bound of one example on the variational parameters of its posterior with Adam.
+  """Ascends the bound of one example on the variational parameters, the leaves, of its posterior.
 
   With a Monte-Carlo bound and a constant rate the result keeps a noise floor; let the rate decay to
-  0 where the optimum is wanted.
+  0 where the optimum is wanted. Differentiable, exactly: the backward pass computes each step again
+  from the variational parameters before it, so its memory hardly grows with the steps.
 
   Args:
+    refinement: zero steps return `posterior`.
     params: of the model.
-    posterior: the start; zero steps return it.
     x: [H, W, C] or [D].
-    learning_rate: a number or an optax schedule.
-    bound: (model, params, posterior, x, rng) -> [], nats, maximized.
 
   Returns:
     A posterior of the same family.
   """
-  optimizer = optax.adam(learning_rate)
-  step = _make_step(model, params, x, rng, optimizer, bound)
-  start = (posterior, optimizer.init(posterior))
-  return jax.lax.fori_loop(0, num_steps, lambda i, carry: step(carry, i), start)[0]
+  step = jax.checkpoint(_make_step(refinement, model, params, x, rng))
+  start = (posterior, refinement.optimizer.init(posterior))
+  return jax.lax.scan(step, start, jnp.arange(refinement.num_steps))[0][0]
 
 
 def refinement_path(
+  refinement: Refinement,
   model: GenerativeModel,
   params: Params,
   posterior: Posterior,
   x: Array,
   rng: Array,
-  *,
-  num_steps: int,
-  learning_rate: float | optax.Schedule,
-  bound: Callable[..., Array] = elbo,
 ) -> Array:
-  """The bound at the start and after each of `num_steps` steps of `refine`, [num_steps + 1], nats.
+  """The bound at the start and after each step of `refine`, [num_steps + 1], nats.
 
   Args: as `refine`. The bound is evaluated with a key of its own, independent of the steps'.
   """
-  optimizer = optax.adam(learning_rate)
-  step = _make_step(model, params, x, rng, optimizer, bound)
+  step = _make_step(refinement, model, params, x, rng)
+  num_steps, bound = refinement.num_steps, refinement.bound
 
   def record(carry: tuple, i: Array) -> tuple[tuple, Array]:
     value = bound(model, params, carry[0], x, jax.random.fold_in(rng, num_steps + 1 + i))
-    return step(carry, i), value
+    return step(carry, i)[0], value
 
-  start = (posterior, optimizer.init(posterior))
-  return jax.lax.scan(record, start, jax.numpy.arange(num_steps + 1))[1]
+  start = (posterior, refinement.optimizer.init(posterior))
+  return jax.lax.scan(record, start, jnp.arange(num_steps + 1))[1]
+
+
+def heads_bound(
+  family: PosteriorFamily, params: Params, beta: Array | float = 1.0
+) -> Callable[..., Array]:
+  """The ELBO, its KL weighted by beta, as a function of an encoder's heads: a `Refinement.bound`.
+
+  Args:
+    params: params['inference'] of the method, for what the family shares.
+  """
+
+  def bound(
+    model: GenerativeModel, model_params: Params, heads: Heads, x: Array, rng: Array
+  ) -> Array:
+    posterior = family.posterior(params, heads)
+    return -posterior_loss(model, model_params, posterior, x, rng, beta)[0]
+
+  return bound
+
+
+def describe(
+  bound: Bound, model: GenerativeModel, params: Params, heads: Heads, x: Array, rng: Array
+) -> Array:
+  """What a network that learns to refine may read: heads, and the bound's gradient there.
+
+  A gradient g spans orders of magnitude, so it is told as log(|g| + 1e-5) and sign(g) (Marino et
+  al., arXiv:1807.09356, as their code has it). Nothing flows back through any of it.
+
+  Args:
+    params: of the model.
+    heads: {name: [size]}.
+
+  Returns:
+    [3 * sizes]: heads, log-magnitudes, signs.
+  """
+  heads = jax.lax.stop_gradient(heads)
+  params = jax.lax.stop_gradient(params)
+  gradient = jax.grad(lambda heads: bound(model, params, heads, x, rng))(heads)
+  values, g = (jnp.concatenate(jax.tree.leaves(tree)) for tree in (heads, gradient))
+  return jax.lax.stop_gradient(jnp.concatenate([values, jnp.log(jnp.abs(g) + 1e-5), jnp.sign(g)]))
+
+
+def kim_momentum(learning_rate: float, max_norm: float = 5.0) -> optax.GradientTransformation:
+  """Kim et al.'s inner optimizer, for one example (arXiv:1802.02550, algorithm 2 and section 4.1).
+
+  v <- v / 2 - g,  lambda <- lambda + learning_rate v, the gradient of every leaf (the means, the
+  scales) clipped to a norm of its own.
+
+  Differs from the paper: there the gradient is that of a batch's mean, so that a rate of 1 and a
+  batch of 50 are a rate of .02 here, and a clipped norm is that of the whole batch.
+  """
+
+  def clip(updates: Posterior, _: Posterior) -> Posterior:
+    # Of the square, as a norm has no derivative at 0
+    scale = lambda g: jax.lax.rsqrt(jnp.maximum(1.0, jnp.sum(g**2) / max_norm**2))  # noqa: E731
+    return jax.tree.map(lambda g: g * scale(g), updates)
+
+  return optax.chain(optax.stateless(clip), optax.sgd(learning_rate, momentum=0.5))

@@ -16,15 +16,18 @@ from iavae.types import Array, Linear, Network, Params
 _Normalize = Callable[[str, Array], Array]
 
 
+def _block(linear: Linear, normalize: _Normalize, b: int, u: Array) -> Array:
+  residual = linear(f'block{b}_projection', u) if b == 0 else u
+  hidden = jax.nn.relu(normalize(f'block{b}_norm1', linear(f'block{b}_conv1', u)))
+  return jax.nn.relu(residual + normalize(f'block{b}_norm2', linear(f'block{b}_conv2', hidden)))
+
+
 def _forward(
   linear: Linear, normalize: _Normalize, num_blocks: int, heads: Mapping[str, int], x: Array
 ) -> dict[str, Array]:
   u = x
   for b in range(num_blocks):
-    residual = linear(f'block{b}_projection', u) if b == 0 else u
-    hidden = jax.nn.relu(normalize(f'block{b}_norm1', linear(f'block{b}_conv1', u)))
-    u = jax.nn.relu(residual + normalize(f'block{b}_norm2', linear(f'block{b}_conv2', hidden)))
-    u = linear(f'down{b}', u)
+    u = linear(f'down{b}', _block(linear, normalize, b, u))
   return {name: linear(name, u.ravel()) for name in heads}
 
 
@@ -56,17 +59,21 @@ def resnet(heads: Mapping[str, int], width: int = 64, num_blocks: int = 3) -> Ne
     heads: name -> size, e.g. {'mean': Z, 'log_var': Z}.
 
   Returns:
-    A Network of x: [H, W, C] to {name: [size]}.
+    A Network of x: [H, W, C] to {name: [size]}; its features are the means over the image of the
+    first block's output, [width].
   """
 
   def init(rng: Array, x: Array) -> Params:
     return _init(rng, x, heads, width, num_blocks)
 
-  def apply_layers(linear: Linear, params: Params, x: Array) -> dict[str, Array]:
-    def normalize(name: str, u: Array) -> Array:
-      return layers.frozen_batch_norm(params[name], u)
+  def frozen(params: Params) -> _Normalize:
+    return lambda name, u: layers.frozen_batch_norm(params[name], u)
 
-    return _forward(linear, normalize, num_blocks, heads, x)
+  def apply_layers(linear: Linear, params: Params, x: Array) -> dict[str, Array]:
+    return _forward(linear, frozen(params), num_blocks, heads, x)
+
+  def features(params: Params, x: Array) -> Array:
+    return jnp.mean(_block(layers.shared(params), frozen(params), 0, x), axis=(0, 1))
 
   def apply_train(params: Params, x: Array) -> tuple[dict[str, Array], Array]:
     tracking = []
@@ -84,4 +91,5 @@ def resnet(heads: Mapping[str, int], width: int = 64, num_blocks: int = 3) -> Ne
     apply=lambda params, x: apply_layers(layers.shared(params), params, x),
     apply_layers=apply_layers,
     apply_train=apply_train,
+    features=features,
   )

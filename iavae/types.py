@@ -28,25 +28,34 @@ class Network(NamedTuple):
       is called BATCH: normalizes by the batch's moments. `tracking` is 0, and its gradient with
       respect to the running moments in `params` is their distance from the batch's, so that a step
       of SGD on it is the running average. Nothing else depends on it.
+    features: a short description of x from the first hidden layer, for a hypernetwork to read; what
+      `apply` computes of it anyway is computed once in a compiled program.
   """
 
   init: Callable[..., Params]  # (rng, x) -> params, a plain dict
   apply: Callable[..., Any]  # (params, x) -> output
   apply_layers: Callable[..., Any]  # (linear, params, x) -> output
   apply_train: Callable[..., tuple[Any, Array]] | None = None  # (params, x) -> output, tracking
+  features: Callable[[Params, Array], Array] | None = None  # (params, x) -> [F]
 
 
 class Hypernetwork(NamedTuple):
-  """h(x, e_l; psi): which modulation of the base parameters does an example ask for?
+  """h(c, e_l; psi): which modulation of the base parameters does an example ask for?
 
   Attributes:
     modulation: the definition, a pytree like `base`.
     layers: the fast path: the linear layers of the modulated network, without forming its weights.
+    reads: what c is: 'x', the example as a vector; 'features', the base encoder's of it;
+      'gradient', those, the heads, and the gradient of the ELBO with respect to them.
+    num_steps: how often it reads and modulates, each time with a psi of its own; more than once
+      only makes sense where c tells of the result so far.
   """
 
   init: Callable[..., Params]  # (rng, base, data_dim) -> psi
-  modulation: Callable[..., Params]  # (psi, base, x) -> pytree like base; x: [D]
-  layers: Callable[..., Linear]  # (psi, base, x) -> linear
+  modulation: Callable[..., Params]  # (psi, base, c) -> pytree like base; c: [data_dim]
+  layers: Callable[..., Linear]  # (psi, base, c) -> linear
+  reads: str = 'x'
+  num_steps: int = 1
 
 
 class Decoder(NamedTuple):
@@ -82,13 +91,31 @@ class GenerativeModel(NamedTuple):
 class Posterior(Protocol):
   """q(z | x) of one example: a PYTREE of its variational parameters.
 
-  A family may add `standard_normal_kl() -> []`, the exact KL(q || N(0, I)) in nats. There is no
-  bare `log_prob(z)`: some flows cannot evaluate a z that they did not draw.
+  A class may add `standard_normal_kl() -> []`, the exact KL(q || N(0, I)), and `log_prob(z) -> []`,
+  the log-density of any z, both in nats. Not every one has the latter: some flows cannot evaluate a
+  z that they did not draw.
   """
 
   def sample_and_log_prob(self, rng: Array) -> tuple[Any, Array]:
     """A reparameterized draw z ~ q and log q(z) in nats: ([Z], [])."""
     ...
+
+
+class PosteriorFamily(NamedTuple):
+  """A family of posteriors, between an encoder's heads and q(z | x).
+
+  Attributes:
+    heads: what an encoder must output: name -> entries. Every family has the heads of the
+      mean-field Gaussian, 'mean' and 'log_var', [Z], and as it starts is that Gaussian where all
+      its other heads are zero, so that it can start from a trained mean-field encoder.
+    init: weights that all examples share, merged into params['inference']: {} for most families,
+      {'flow': ...} for those with networks of their own.
+    posterior: params is params['inference'].
+  """
+
+  heads: Callable[[int], dict[str, int]]  # (latent_dim) -> {name: size}
+  init: Callable[..., Params]  # (rng, heads: {name: array or its shape}) -> params
+  posterior: Callable[..., Posterior]  # (params, heads: {name: [size]}) -> q(z | x)
 
 
 class InferenceMethod(NamedTuple):

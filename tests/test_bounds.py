@@ -10,7 +10,7 @@ from scipy import stats
 from iavae import bounds
 from iavae.models import linear_gaussian
 from iavae.posteriors.gaussian import DiagonalGaussian, standard_normal
-from iavae.refine import refine, refinement_path
+from iavae.refine import Refinement, refine, refinement_path
 
 NOISE = 0.5
 MODEL = linear_gaussian.make(data_dim=4, latent_dim=2, noise_scale=NOISE)
@@ -124,12 +124,12 @@ def test_draws_have_the_posteriors_moments():
 @pytest.mark.parametrize('start', [standard_normal(2), WRONG], ids=['prior', 'wrong'])
 def test_refine_reaches_the_posterior(start):
   rate = optax.cosine_decay_schedule(0.05, 2000)
-  q = refine(MODEL, PARAMS, start, X, jax.random.key(10), num_steps=2000, learning_rate=rate)
+  q = refine(Refinement(2000, optax.adam(rate)), MODEL, PARAMS, start, X, jax.random.key(10))
   assert kl(q, EXACT) < 0.005
 
 
 def test_zero_steps_return_the_start():
-  q = refine(MODEL, PARAMS, WRONG, X, jax.random.key(0), num_steps=0, learning_rate=0.1)
+  q = refine(Refinement(0, optax.adam(0.1)), MODEL, PARAMS, WRONG, X, jax.random.key(0))
   np.testing.assert_array_equal(q.mean, WRONG.mean)
   np.testing.assert_array_equal(q.log_scale, WRONG.log_scale)
 
@@ -141,9 +141,9 @@ def test_path_ends_where_refine_ends():
     difference = jnp.sum((q.mean - EXACT.mean) ** 2 + (q.log_scale - EXACT.log_scale) ** 2)
     return LOG_EVIDENCE - difference
 
-  options = {'num_steps': 30, 'learning_rate': 0.05, 'bound': exact}
-  path = refinement_path(MODEL, PARAMS, WRONG, X, jax.random.key(0), **options)
-  q = refine(MODEL, PARAMS, WRONG, X, jax.random.key(0), **options)
+  arguments = (Refinement(30, optax.adam(0.05), exact), MODEL, PARAMS, WRONG, X)
+  path = refinement_path(*arguments, jax.random.key(0))
+  q = refine(*arguments, jax.random.key(0))
   assert path.shape == (31,)
   assert path[0] == pytest.approx(float(exact(None, None, WRONG, None, None)))
   assert path[-1] == pytest.approx(float(exact(None, None, q, None, None)))

@@ -10,7 +10,7 @@ from iavae.inference import amortized, instance_adaptive
 from iavae.models import synthetic
 from iavae.modulation import modulate
 from iavae.resnet import resnet
-from iavae.types import BATCH
+from iavae.types import BATCH, PosteriorFamily
 
 HEADS = {'mean': 3, 'log_var': 2}
 SHAPE, NUM = (6, 7, 2), 5
@@ -20,6 +20,8 @@ ENCODERS = {
   'mlp': networks.mlp((5, 4), HEADS, 'silu'),
 }
 MODEL = synthetic.make()  # for its place in params only; no posterior here reads it
+# The heads as the encoder gives them
+RAW = PosteriorFamily(heads=None, init=lambda rng, heads: {}, posterior=lambda params, heads: heads)
 SMALL = {'embedding_dim': 3, 'slice_dim': 2, 'column_embedding_dim': 2}
 
 
@@ -136,10 +138,9 @@ def test_fast_path_equals_definition_in_value_and_gradient(name, normalized, x64
 def test_zero_output_layers_are_the_base(name, factored, x64):
   h, encoder, psi, base, x = example(name)
   encoder = encoder._replace(apply_train=None)
-  posterior = lambda heads: heads  # as the encoder gives them
-  options = {'hypernetwork': 'layerwise', 'posterior': posterior, 'factored': factored} | SMALL
+  options = {'hypernetwork': 'layerwise', 'family': RAW, 'factored': factored} | SMALL
   adaptive = instance_adaptive.make(MODEL, encoder, **options)
-  plain = amortized.make(MODEL, encoder, posterior=posterior)
+  plain = amortized.make(MODEL, encoder, family=RAW)
   params = {'inference': {'encoder': base, 'hypernetwork': zero_output(psi)}}
   modulated = modulate(base, h.modulation(zero_output(psi), base, x[0].ravel()))
   jax.tree.map(np.testing.assert_array_equal, modulated, base)  # bit for bit
@@ -178,7 +179,7 @@ def test_conditions_read_their_own_nothing_or_another_example(factored, x64):
   for condition, read in reads.items():
     method = instance_adaptive.make(
       MODEL, encoder, hypernetwork='layerwise', condition=condition, factored=factored,
-      posterior=lambda heads: heads, **SMALL,
+      family=RAW, **SMALL,
     )  # fmt: skip
     found = jax.vmap(lambda x: method.infer(params, x, None), axis_name=BATCH)(x)
     for i in range(NUM):

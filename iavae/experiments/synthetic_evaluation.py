@@ -11,12 +11,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from ml_collections import ConfigDict
 
 from iavae import networks, provenance, train
 from iavae.models import synthetic
 from iavae.posteriors.gaussian import DiagonalGaussian
-from iavae.refine import refinement_path
+from iavae.refine import Refinement, refinement_path
 from iavae.types import Array, InferenceMethod, Params
 
 CHUNK = 250  # examples evaluated at once where memory grows with examples
@@ -181,10 +182,12 @@ def _refinement(config: ConfigDict, pair: dict[str, DiagonalGaussian], x: Array)
 
   @functools.partial(jax.jit, static_argnums=2)
   def curve(q: DiagonalGaussian, x: Array, learning_rate: float) -> Array:
-    path = functools.partial(
-      refinement_path, num_steps=steps[-1], learning_rate=learning_rate, bound=exact_elbo
-    )
-    return jax.vmap(lambda q, x: path(model, {}, q, x, jax.random.key(0)))(q, x).mean(axis=0)
+    adam = Refinement(steps[-1], optax.adam(learning_rate), exact_elbo)
+
+    def path(q: DiagonalGaussian, x: Array) -> Array:
+      return refinement_path(adam, model, {}, q, x, jax.random.key(0))
+
+    return jax.vmap(path)(q, x).mean(axis=0)
 
   result: dict[str, Any] = {
     'num_steps': list(steps),

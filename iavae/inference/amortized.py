@@ -3,12 +3,10 @@
 q(z | x) = q(z; f(x; phi))        (Kingma & Welling, arXiv:1312.6114; arXiv:2604.06796, eqs. 5-7)
 """
 
-from collections.abc import Callable
-
 import jax
 
 from iavae.bounds import bound_loss
-from iavae.posteriors.gaussian import diagonal_gaussian
+from iavae.posteriors import gaussian
 from iavae.types import (
   Array,
   GenerativeModel,
@@ -16,36 +14,45 @@ from iavae.types import (
   Network,
   Params,
   Posterior,
+  PosteriorFamily,
 )
 
 DEFAULTS: dict[str, object] = {}
+
+
+def init_inference(encoder: Network, family: PosteriorFamily, rng: Array, x: Array) -> Params:
+  """{'encoder': phi} and what the family shares, as every method with an encoder has them."""
+  phi = encoder.init(rng, x)
+  heads = jax.eval_shape(encoder.apply, phi, x)
+  return {'encoder': phi} | family.init(jax.random.fold_in(rng, 0), heads)
 
 
 def make(
   model: GenerativeModel,
   encoder: Network,
   *,
-  posterior: Callable[..., Posterior] = diagonal_gaussian,
+  family: PosteriorFamily = gaussian.MEAN_FIELD,
 ) -> InferenceMethod:
-  """A VAE; params['inference'] = {'encoder': phi}.
+  """A VAE; params['inference'] = {'encoder': phi} and what the family shares.
 
   Args:
-    encoder: of x: [H, W, C] or [D] to the heads that `posterior` reads. One with batch
-      normalization normalizes by the batch in training; without its `apply_train`, by the running
-      moments, as `infer` always does.
-    posterior: heads -> q(z | x).
+    encoder: of x: [H, W, C] or [D] to the heads of the family. One with batch normalization
+      normalizes by the batch in training; without its `apply_train`, by the running moments, as
+      `infer` always does.
   """
 
   def init(rng: Array, x: Array) -> Params:
     rng_model, rng_encoder = jax.random.split(rng)
-    return {'model': model.init(rng_model), 'inference': {'encoder': encoder.init(rng_encoder, x)}}
+    inference = init_inference(encoder, family, rng_encoder, x)
+    return {'model': model.init(rng_model), 'inference': inference}
 
   def infer(params: Params, x: Array, rng: Array) -> Posterior:
-    return posterior(encoder.apply(params['inference']['encoder'], x))
+    heads = encoder.apply(params['inference']['encoder'], x)
+    return family.posterior(params['inference'], heads)
 
   def infer_train(params: Params, x: Array, rng: Array) -> tuple[Posterior, Array]:
     heads, tracking = encoder.apply_train(params['inference']['encoder'], x)
-    return posterior(heads), tracking
+    return family.posterior(params['inference'], heads), tracking
 
   return InferenceMethod(
     init=init,

@@ -16,9 +16,20 @@ import jax.numpy as jnp
 
 from iavae import hypernetworks
 from iavae.bounds import bound_loss
+from iavae.inference.amortized import init_inference
 from iavae.modulation import modulate
-from iavae.posteriors.gaussian import diagonal_gaussian
-from iavae.types import BATCH, Array, GenerativeModel, InferenceMethod, Network, Params, Posterior
+from iavae.posteriors import gaussian
+from iavae.refine import describe, heads_bound
+from iavae.types import (
+  BATCH,
+  Array,
+  GenerativeModel,
+  InferenceMethod,
+  Network,
+  Params,
+  Posterior,
+  PosteriorFamily,
+)
 
 DEFAULTS: dict[str, object] = {
   'hypernetwork': 'linear',  # a module of iavae.hypernetworks; its own hyperparameters follow
@@ -52,33 +63,68 @@ def make(
   hypernetwork: str = 'linear',
   condition: str = 'x',
   factored: bool = True,
-  posterior: Callable[..., Posterior] = diagonal_gaussian,
+  family: PosteriorFamily = gaussian.MEAN_FIELD,
   **hyperparameters: object,
 ) -> InferenceMethod:
   """An IA-VAE; params['inference'] = {'encoder': phi_AVI, 'hypernetwork': psi and embeddings}.
 
   Args:
-    encoder: of x: [H, W, C] or [D] to the heads that `posterior` reads.
+    encoder: of x: [H, W, C] or [D] to the heads of the family.
     condition: 'x'; 'zeros': h reads nothing, so all examples share one modulation; 'other': it
       reads another of the examples that are worked on at once, as informative a priori and useless
       for this one; alone it has only itself to read.
     factored: changes the cost, not the result.
-    posterior: heads -> q(z | x).
     hyperparameters: of the hypernetwork, see its module.
+
+  Raises:
+    ValueError: for an unknown hypernetwork or hyperparameter, or one that reads features of an
+      encoder without any.
   """
   h = hypernetworks.make(hypernetwork, **hyperparameters)
+  if h.reads != 'x' and encoder.features is None:
+    raise ValueError(f'the hypernetwork {hypernetwork!r} reads features, this encoder has none')
+
+  steps = [f'step{i}' for i in range(h.num_steps)]
+
+  def read(params: Params, heads: dict[str, Array], x: Array, rng: Array, i: int) -> Array:
+    """What h is told in step i: [data_dim]."""
+    if h.reads == 'x':
+      return x.ravel()
+    features = encoder.features(params['inference']['encoder'], x)
+    if h.reads == 'features':
+      return features
+    # As in iterative inference the gradient is an input, not a path: nothing flows back through it
+    bound = heads_bound(family, params['inference'])
+    rng_step = jax.random.fold_in(rng, i)
+    return jnp.append(features, describe(bound, model, params['model'], heads, x, rng_step))
 
   def init(rng: Array, x: Array) -> Params:
     rng_model, rng_encoder, rng_hypernetwork = jax.random.split(rng, 3)
-    base = encoder.init(rng_encoder, x)
-    psi = h.init(rng_hypernetwork, base, x.size)
-    return {'model': model.init(rng_model), 'inference': {'encoder': base, 'hypernetwork': psi}}
+    inference = init_inference(encoder, family, rng_encoder, x)
+    params = {'model': model.init(rng_model), 'inference': inference}
+    base = inference['encoder']
+    heads = jax.eval_shape(encoder.apply, base, x)
+    size = jax.eval_shape(lambda heads: read(params, heads, x, rng, 0), heads).size
+    if len(steps) == 1:
+      inference['hypernetwork'] = h.init(rng_hypernetwork, base, size)
+    else:
+      rngs = jax.random.split(rng_hypernetwork, len(steps))
+      psis = [h.init(rng, base, size) for rng in rngs]
+      inference['hypernetwork'] = dict(zip(steps, psis, strict=True))
+    return params
+
+  def modulated(psi: Params, base: Params, x: Array, told: Array) -> dict[str, Array]:
+    """The heads of the modulated encoder."""
+    if factored:
+      return encoder.apply_layers(h.layers(psi, base, told), base, x)
+    return encoder.apply(modulate(base, h.modulation(psi, base, told)), x)
 
   def infer(params: Params, x: Array, rng: Array) -> Posterior:
     base, psi = params['inference']['encoder'], params['inference']['hypernetwork']
-    read = CONDITIONS[condition](x.ravel())
-    if factored:
-      return posterior(encoder.apply_layers(h.layers(psi, base, read), base, x))
-    return posterior(encoder.apply(modulate(base, h.modulation(psi, base, read)), x))
+    heads = encoder.apply(base, x) if h.reads == 'gradient' else {}
+    for i, step in enumerate(steps):
+      told = CONDITIONS[condition](read(params, heads, x, rng, i))
+      heads = modulated(psi if len(steps) == 1 else psi[step], base, x, told)
+    return family.posterior(params['inference'], heads)
 
   return InferenceMethod(init=init, infer=infer, loss=bound_loss(model, infer))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.stats import norm
 
-from iavae.types import Array
+from iavae.types import Array, PosteriorFamily
 
 
 class DiagonalGaussian(NamedTuple):
@@ -26,10 +26,29 @@ class DiagonalGaussian(NamedTuple):
     z = self.mean + jnp.exp(self.log_scale) * noise
     return z, jnp.sum(norm.logpdf(noise) - self.log_scale)
 
+  def log_prob(self, z: Array) -> Array:
+    """log q(z) of z: [Z], [] in nats."""
+    return jnp.sum(norm.logpdf(z, self.mean, jnp.exp(self.log_scale)))
+
   def standard_normal_kl(self) -> Array:
     """KL(q || N(0, I)) = 1/2 sum_i (mean_i^2 + s_i^2 - 1 - log s_i^2), [] in nats."""
     variance = jnp.exp(2 * self.log_scale)
     return 0.5 * jnp.sum(self.mean**2 + variance - 1 - 2 * self.log_scale)
+
+
+DEFAULTS: dict[str, object] = {}
+
+
+def make() -> PosteriorFamily:
+  """The mean-field family: the heads are its parameters."""
+  return PosteriorFamily(
+    heads=lambda latent_dim: {'mean': latent_dim, 'log_var': latent_dim},
+    init=lambda rng, heads: {},
+    posterior=lambda params, heads: diagonal_gaussian(heads),
+  )
+
+
+MEAN_FIELD = make()
 
 
 def diagonal_gaussian(heads: dict[str, Array]) -> DiagonalGaussian:
