@@ -78,6 +78,20 @@ def iwae_bound(
   return logsumexp(log_weights) - jnp.log(num_samples)
 
 
+def divergence(q: Posterior, p: Posterior, rng: Array) -> Array:
+  """KL(q || p) of two posteriors of one example, [] in nats: exact, or a one-draw estimate.
+
+  Raises:
+    ValueError: if p cannot evaluate a draw of q.
+  """
+  if hasattr(q, 'kl'):
+    return q.kl(p)
+  if not hasattr(p, 'log_prob'):
+    raise ValueError('the family of this posterior cannot evaluate a z that it did not draw')
+  z, _ = q.sample_and_log_prob(rng)
+  return jax.lax.stop_gradient(q).log_prob(z) - p.log_prob(z)  # the path derivative
+
+
 def posterior_loss(
   model: GenerativeModel, params: Params, posterior: Posterior, x: Array, rng: Array, beta: Array
 ) -> tuple[Array, Metrics]:

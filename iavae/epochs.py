@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from iavae.optimizers import masked_step
 from iavae.parallel import shard_batch
 from iavae.types import Array, Metrics, Params
 
@@ -31,6 +32,7 @@ def make_epoch(
   batch_size: int,
   resample: bool,
   warmup_epochs: int,
+  trains: Callable[[Array], dict[str, Array]] | None = None,
 ) -> Callable[..., tuple[Params, optax.OptState, Metrics]]:
   """epoch(params, opt_state, frozen, images, rng, number) -> (params, opt_state, mean metrics).
 
@@ -41,6 +43,7 @@ def make_epoch(
     gradient: see `gradients.make_gradient`.
     resample: draw x ~ Bernoulli(images / 255) for every batch; else the images are 0 or 255.
     warmup_epochs: epochs in which beta grows by 1; see `warm_up`.
+    trains: see `types.InferenceMethod`.
   """
 
   @jax.jit
@@ -61,6 +64,9 @@ def make_epoch(
       params, opt_state = carry
       rngs = jax.random.split(rng_loss, batch_size)
       slope, metrics = gradient(params, frozen, x, rngs, beta)
+      if trains is not None:
+        halves = trains(number * num_steps + i)
+        return masked_step(optimizer, halves, slope, opt_state, params), metrics
       updates, opt_state = optimizer.update(slope, opt_state, params)
       return (optax.apply_updates(params, updates), opt_state), metrics
 

@@ -101,6 +101,7 @@ def make_program(
     batch_size=hyperparameters.batch_size,
     resample=resample,
     warmup_epochs=hyperparameters.warmup_epochs,
+    trains=method.trains,
   )
   validate = make_evaluate(model, method, num_samples=1, at_once=hyperparameters.micro_batch)
   return Program(method, optimizer, run_epoch, validate, hyperparameters)

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 
 import jax
+import jax.numpy as jnp
 import optax
 
-from iavae.types import Params
+from iavae.types import Array, Params
 
 RUNNING_RATE = 0.1  # of the running moments of batch normalization, PyTorch's momentum
 
@@ -27,6 +28,30 @@ def _descend_by_half(learning_rates: Mapping[str, float]) -> optax.GradientTrans
     return jax.tree_util.tree_map_with_path(lambda p, u: -learning_rates[p[0].key] * u, updates)
 
   return optax.stateless(scale)
+
+
+def masked_step(
+  optimizer: optax.GradientTransformation,
+  trains: Mapping[str, Array],
+  gradient: Params,
+  opt_state: optax.OptState,
+  params: Params,
+) -> tuple[Params, optax.OptState]:
+  """A step of those halves of params that `trains`, {'model': [] bool, 'inference': ...}, names.
+
+  The others keep their parameters and their moments, and take no part in the gradient's norm.
+  """
+
+  def choose(new: Params, old: Params) -> Params:
+    def leaf(path: jax.tree_util.KeyPath, a: Array, b: Array) -> Array:
+      halves = [key.key for key in path if getattr(key, 'key', None) in trains]
+      return jnp.where(trains[halves[0]], a, b) if halves else a
+
+    return jax.tree_util.tree_map_with_path(leaf, new, old)
+
+  gradient = choose(gradient, jax.tree.map(jnp.zeros_like, gradient))
+  updates, new_state = optimizer.update(gradient, opt_state, params)
+  return choose(optax.apply_updates(params, updates), params), choose(new_state, opt_state)
 
 
 def make_optimizer(

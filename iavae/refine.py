@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from iavae.bounds import elbo, posterior_loss
-from iavae.types import Array, GenerativeModel, Params, Posterior, PosteriorFamily
+from iavae.types import Array, GenerativeModel, Network, Params, Posterior, PosteriorFamily
 
 Heads = dict[str, Array]
 Bound = Callable[..., Array]  # (model, params, posterior, x, rng) -> [], nats, maximized
@@ -61,7 +61,12 @@ def refine(
 
   Returns:
     A posterior of the same family.
+
+  Raises:
+    ValueError: for a negative number of steps.
   """
+  if refinement.num_steps < 0:
+    raise ValueError(f'num_steps={refinement.num_steps} is below 0')
   step = jax.checkpoint(_make_step(refinement, model, params, x, rng))
   start = (posterior, refinement.optimizer.init(posterior))
   return jax.lax.scan(step, start, jnp.arange(refinement.num_steps))[0][0]
@@ -108,26 +113,50 @@ def heads_bound(
   return bound
 
 
-def describe(
-  bound: Bound, model: GenerativeModel, params: Params, heads: Heads, x: Array, rng: Array
-) -> Array:
-  """What a network that learns to refine may read: heads, and the bound's gradient there.
+def zero_heads(encoder: Network, x: Array) -> Heads:
+  """Zeros of the shapes that an encoder puts out for x: where refinement from scratch starts."""
+  heads = jax.eval_shape(lambda x: encoder.apply(encoder.init(jax.random.key(0), x), x), x)
+  return jax.tree.map(lambda head: jnp.zeros(head.shape, head.dtype), heads)
 
-  A gradient g spans orders of magnitude, so it is told as log(|g| + 1e-5) and sign(g) (Marino et
-  al., arXiv:1807.09356, as their code has it). Nothing flows back through any of it.
+
+def bound_gradient(
+  bound: Bound, model: GenerativeModel, params: Params, heads: Heads, x: Array, rng: Array
+) -> Heads:
+  """The gradient of a bound at heads {name: [size]}, through which nothing flows back.
 
   Args:
     params: of the model.
-    heads: {name: [size]}.
+  """
+  params, heads = jax.lax.stop_gradient((params, heads))
+  gradient = jax.grad(lambda heads: bound(model, params, heads, x, rng))(heads)
+  return jax.lax.stop_gradient(gradient)
+
+
+def describe(heads: Heads, gradient: Heads) -> Array:
+  """What a network that learns to refine reads: fixed heads, and the bound's gradient g there.
+
+  As g spans orders of magnitude it is told as log(|g| + 1e-5) and sign(g) (Marino et al.,
+  arXiv:1807.09356, in their code).
 
   Returns:
     [3 * sizes]: heads, log-magnitudes, signs.
   """
-  heads = jax.lax.stop_gradient(heads)
-  params = jax.lax.stop_gradient(params)
-  gradient = jax.grad(lambda heads: bound(model, params, heads, x, rng))(heads)
   values, g = (jnp.concatenate(jax.tree.leaves(tree)) for tree in (heads, gradient))
-  return jax.lax.stop_gradient(jnp.concatenate([values, jnp.log(jnp.abs(g) + 1e-5), jnp.sign(g)]))
+  told = jnp.concatenate([values, jnp.log(jnp.abs(g) + 1e-5), jnp.sign(g)])
+  return jax.lax.stop_gradient(told)
+
+
+def make_optimizer(name: str, learning_rate: float) -> optax.GradientTransformation:
+  """An inner optimizer by its name, 'momentum' or 'adam'.
+
+  Raises:
+    ValueError: for another name, or a rate that is not above 0.
+  """
+  if name not in ('momentum', 'adam'):
+    raise ValueError(f'unknown optimizer {name!r}; momentum or adam')
+  if not learning_rate > 0:
+    raise ValueError(f'learning_rate={learning_rate} is not above 0')
+  return (kim_momentum if name == 'momentum' else optax.adam)(learning_rate)
 
 
 def kim_momentum(learning_rate: float, max_norm: float = 5.0) -> optax.GradientTransformation:

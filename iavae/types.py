@@ -128,9 +128,11 @@ class InferenceMethod(NamedTuple):
   Attributes:
     infer_train: for encoders with batch normalization, see `Network.apply_train`; where there is
       one, training takes the loss of its posterior, not `loss`, which uses the running moments.
+    trains: which halves of params the train step of that number changes; None: always both.
   """
 
   init: Callable[[Array, Array], Params]  # (rng, x) -> params
   infer: Callable[[Params, Array, Array], Posterior]  # (params, x, rng) -> q(z | x)
   loss: Callable[..., tuple[Array, Metrics]]  # (params, x, rng, beta) -> ([], metrics)
   infer_train: Callable[..., tuple[Posterior, Array]] | None = None  # as infer -> q, tracking
+  trains: Callable[[Array], dict[str, Array]] | None = None  # (step) -> {'model': bool, ...}

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from iavae import inference, networks
+from iavae import bounds, inference, networks
 from iavae.models import linear_gaussian
 
 NOISE = 0.5
@@ -17,9 +17,20 @@ X = jax.random.normal(jax.random.key(0), (8, 3))
 RNG = jax.random.key(1)
 
 
+# Where the defaults are for images, keep a noise floor in these narrow posteriors, or take long
+OPTIONS = {
+  'adam_refined': {'num_steps': 10},
+  'hybrid': {'num_steps': 3, 'learning_rate': 0.003},
+  'iterative': {'hidden': 16, 'num_steps': 3},
+  'semi_amortized': {'num_steps': 5, 'learning_rate': 0.002},
+  'svi': {'num_steps': 500, 'learning_rate': 0.005},
+  'denoising': {'noise_scale': 0.05},
+}
+
+
 @pytest.fixture(params=inference.names())
 def method(request):
-  return inference.find(request.param).make(MODEL, ENCODER)
+  return inference.find(request.param).make(MODEL, ENCODER, **OPTIONS.get(request.param, {}))
 
 
 @pytest.fixture
@@ -66,6 +77,11 @@ def test_loss_is_minus_the_elbo_at_beta_one(method, params):
   assert metrics['kl'] >= 0
 
 
+@jax.jit
+def linear_gaussian_evidence(params, x):
+  return jax.vmap(lambda x: linear_gaussian.log_evidence(params, x, NOISE))(x)
+
+
 def mean_loss(method, params, rng):
   rngs = jax.random.split(rng, len(X))
   return jax.vmap(method.loss, in_axes=(None, 0, 0, None))(params, X, rngs, 1.0)[0].mean()
@@ -78,10 +94,10 @@ def test_every_inference_leaf_gets_a_gradient(method, params):
 
 
 def test_training_approaches_the_evidence(method, params):
-  """The exact posterior mean is linear in x, so on 8 examples the gap must close to .1 nats."""
+  """The exact posterior is in the family, so on 8 examples the gap must close to .1 nats."""
   model_params = params['model']
-  evidence = np.mean([linear_gaussian.log_evidence(model_params, x, NOISE) for x in X])
-  optimizer = optax.adam(1e-2)
+  evidence = linear_gaussian_evidence(model_params, X).mean()
+  optimizer = optax.adam(optax.cosine_decay_schedule(2e-2, 1000))
 
   def step(carry, rng):
     inference_params, opt_state = carry
@@ -93,17 +109,24 @@ def test_training_approaches_the_evidence(method, params):
 
   start = (params['inference'], optimizer.init(params['inference']))
   (trained, _), _ = jax.jit(
-    lambda start: jax.lax.scan(step, start, jax.random.split(jax.random.key(3), 2000))
+    lambda start: jax.lax.scan(step, start, jax.random.split(jax.random.key(3), 1000))
   )(start)
-  rngs = jax.random.split(jax.random.key(4), 500)
+  rngs = jax.random.split(jax.random.key(4), (200, len(X)))
 
+  @jax.jit
   def elbo(inference_params):
     full = {'model': model_params, 'inference': inference_params}
-    return -np.asarray(jax.vmap(lambda rng: mean_loss(method, full, rng))(rngs))
 
-  values, before = elbo(trained), elbo(params['inference']).mean()
+    def one(x, rng):
+      rng_infer, rng_elbo = jax.random.split(rng)
+      return bounds.elbo(MODEL, model_params, method.infer(full, x, rng_infer), x, rng_elbo)
+
+    return jax.vmap(lambda rngs: jax.vmap(one)(X, rngs).mean())(rngs)
+
+  values = np.asarray(elbo(trained))
   error = values.std(ddof=1) / np.sqrt(len(values))
-  assert before < evidence - 1
+  if jax.tree.leaves(params['inference']):
+    assert elbo(params['inference']).mean() < values.mean() - 0.1
   assert evidence - 0.1 < values.mean() < evidence + 5 * error
 
 

@@ -19,7 +19,7 @@ from iavae.bounds import bound_loss
 from iavae.inference.amortized import init_inference
 from iavae.modulation import modulate
 from iavae.posteriors import gaussian
-from iavae.refine import describe, heads_bound
+from iavae.refine import bound_gradient, describe, heads_bound
 from iavae.types import (
   BATCH,
   Array,
@@ -96,7 +96,8 @@ def make(
     # As in iterative inference the gradient is an input, not a path: nothing flows back through it
     bound = heads_bound(family, params['inference'])
     rng_step = jax.random.fold_in(rng, i)
-    return jnp.append(features, describe(bound, model, params['model'], heads, x, rng_step))
+    gradient = bound_gradient(bound, model, params['model'], heads, x, rng_step)
+    return jnp.append(features, describe(heads, gradient))
 
   def init(rng: Array, x: Array) -> Params:
     rng_model, rng_encoder, rng_hypernetwork = jax.random.split(rng, 3)

@@ -30,6 +30,12 @@ class DiagonalGaussian(NamedTuple):
     """log q(z) of z: [Z], [] in nats."""
     return jnp.sum(norm.logpdf(z, self.mean, jnp.exp(self.log_scale)))
 
+  def kl(self, other: 'DiagonalGaussian') -> Array:
+    """KL(q || other), [] in nats."""
+    ratio = self.log_scale - other.log_scale
+    distance = (self.mean - other.mean) * jnp.exp(-other.log_scale)
+    return 0.5 * jnp.sum(jnp.exp(2 * ratio) + distance**2 - 1 - 2 * ratio)
+
   def standard_normal_kl(self) -> Array:
     """KL(q || N(0, I)) = 1/2 sum_i (mean_i^2 + s_i^2 - 1 - log s_i^2), [] in nats."""
     variance = jnp.exp(2 * self.log_scale)
