@@ -2,8 +2,8 @@
 
 On a CPU a convolutional decoder is twice as fast on ten images as on fifty, so a batch is worked
 off in micro-batches, one after the other. Batch normalization couples the examples of a batch; then
-the encoder sees all of it and only the decoder works in micro-batches: a posterior is a pytree of
-variational parameters, so the gradient with respect to it is all that the encoder needs.
+the encoder sees all of it and only the decoder works in micro-batches: the gradient with respect to
+its heads is all that the encoder needs.
 """
 
 from collections.abc import Callable
@@ -77,7 +77,7 @@ def _gradient_of_loss(
   return _accumulate(part, batch.size, batch.x, batch.rngs)
 
 
-def _gradient_through_posteriors(
+def _gradient_through_heads(
   model: GenerativeModel,
   method: InferenceMethod,
   complete: Callable[[Params], Params],
@@ -86,24 +86,27 @@ def _gradient_through_posteriors(
 ) -> tuple[Params, Metrics]:
   def infer(params: Params) -> tuple[Any, Array]:
     infer = jax.vmap(method.infer_train, in_axes=(None, 0, 0), axis_name=BATCH)
-    posteriors, tracking = infer(complete(params), batch.x, batch.rngs)
-    return posteriors, jnp.mean(tracking)
+    heads, tracking = infer(complete(params), batch.x, batch.rngs)
+    return heads, jnp.mean(tracking)
 
-  def mean_loss(params: Params, posteriors: Any, x: Array, rngs: Array) -> tuple[Array, Metrics]:
-    model_params = complete(params)['model']
-    loss = jax.vmap(lambda q, x, rng: posterior_loss(model, model_params, q, x, rng, batch.beta))
-    losses, metrics = loss(posteriors, x, rngs)
+  def mean_loss(params: Params, heads: Any, x: Array, rngs: Array) -> tuple[Array, Metrics]:
+    full = complete(params)
+
+    def loss(heads: Any, x: Array, rng: Array) -> tuple[Array, Metrics]:
+      return posterior_loss(model, full['model'], method.posterior(full, heads), x, rng, batch.beta)
+
+    losses, metrics = jax.vmap(loss)(heads, x, rngs)
     return jnp.mean(losses), metrics
 
-  def part(posteriors: Any, x: Array, rngs: Array) -> tuple[Params, Any]:
-    gradients, metrics = jax.grad(mean_loss, (0, 1), has_aux=True)(params, posteriors, x, rngs)
+  def part(heads: Any, x: Array, rngs: Array) -> tuple[Params, Any]:
+    gradients, metrics = jax.grad(mean_loss, (0, 1), has_aux=True)(params, heads, x, rngs)
     return gradients[0], (gradients[1], metrics)
 
-  (posteriors, tracking), pull_back = jax.vjp(infer, params)
-  pieces = (posteriors, batch.x, batch.rngs)
-  gradient, (of_posteriors, metrics) = _accumulate(part, batch.size, *pieces)
-  of_posteriors = jax.tree.map(lambda a: a * batch.size / len(batch.x), _join(of_posteriors))
-  (of_encoder,) = pull_back((of_posteriors, jnp.ones_like(tracking)))
+  (heads, tracking), pull_back = jax.vjp(infer, params)
+  pieces = (heads, batch.x, batch.rngs)
+  gradient, (of_heads, metrics) = _accumulate(part, batch.size, *pieces)
+  of_heads = jax.tree.map(lambda a: a * batch.size / len(batch.x), _join(of_heads))
+  (of_encoder,) = pull_back((of_heads, jnp.ones_like(tracking)))
   return jax.tree.map(jnp.add, gradient, of_encoder), metrics
 
 
@@ -132,7 +135,7 @@ def make_gradient(
 
     batch = _Batch(x, rngs, beta, micro_batch)
     if method.infer_train:
-      slope, metrics = _gradient_through_posteriors(model, method, complete, params, batch)
+      slope, metrics = _gradient_through_heads(model, method, complete, params, batch)
     else:
       slope, metrics = _gradient_of_loss(method, complete, params, batch)
     return slope, jax.tree.map(jnp.mean, metrics)

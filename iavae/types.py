@@ -91,9 +91,9 @@ class GenerativeModel(NamedTuple):
 class Posterior(Protocol):
   """q(z | x) of one example: a PYTREE of its variational parameters.
 
-  A class may add `standard_normal_kl() -> []`, the exact KL(q || N(0, I)), and `log_prob(z) -> []`,
-  the log-density of any z, both in nats. Not every one has the latter: some flows cannot evaluate a
-  z that they did not draw.
+  A class may add `standard_normal_kl() -> []`, the exact KL(q || N(0, I)), `kl(other) -> []`, the
+  exact one to another of its family, and `log_prob(z) -> []`, the log-density of any z, all in
+  nats. Some flows cannot evaluate a z that they did not draw.
   """
 
   def sample_and_log_prob(self, rng: Array) -> tuple[Any, Array]:
@@ -127,12 +127,14 @@ class InferenceMethod(NamedTuple):
 
   Attributes:
     infer_train: for encoders with batch normalization, see `Network.apply_train`; where there is
-      one, training takes the loss of its posterior, not `loss`, which uses the running moments.
+      one, training takes the loss of the posterior of its heads, not `loss`, which uses the running
+      moments.
     trains: which halves of params the train step of that number changes; None: always both.
   """
 
   init: Callable[[Array, Array], Params]  # (rng, x) -> params
   infer: Callable[[Params, Array, Array], Posterior]  # (params, x, rng) -> q(z | x)
   loss: Callable[..., tuple[Array, Metrics]]  # (params, x, rng, beta) -> ([], metrics)
-  infer_train: Callable[..., tuple[Posterior, Array]] | None = None  # as infer -> q, tracking
+  infer_train: Callable[..., tuple[Any, Array]] | None = None  # as infer -> heads, tracking
+  posterior: Callable[..., Posterior] | None = None  # (params, heads) -> q, after infer_train
   trains: Callable[[Array], dict[str, Array]] | None = None  # (step) -> {'model': bool, ...}

@@ -9,6 +9,7 @@ import pytest
 from iavae import decoders, epochs, freezing, gradients, layers, optimizers
 from iavae.inference import amortized, instance_adaptive
 from iavae.models import vae
+from iavae.posteriors.gaussian import diagonal_gaussian
 from iavae.resnet import resnet
 from iavae.types import BATCH
 
@@ -59,7 +60,8 @@ def test_batch_normalization_sees_the_whole_batch(micro_batch, x64):
 
   def mean_loss(params):
     infer = jax.vmap(method.infer_train, in_axes=(None, 0, 0), axis_name=BATCH)
-    q, tracking = infer(params, x, RNGS)
+    heads, tracking = infer(params, x, RNGS)
+    q = jax.vmap(diagonal_gaussian)(heads)
     noise = jax.vmap(lambda rng: jax.random.normal(rng, (LATENT_DIM,), jnp.float64))(RNGS)
     z = q.mean + jnp.exp(q.log_scale) * noise
     logits = jax.vmap(lambda z: MODEL.decode(params['model'], z))(z)

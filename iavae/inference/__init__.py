@@ -26,3 +26,8 @@ def find(name: str) -> ModuleType:
     hint = f' Did you mean {nearest[0]!r}?' if nearest else ''
     raise ValueError(f'unknown method {name!r}; one of {", ".join(names())}.{hint}')
   return importlib.import_module(f'{__name__}.{name}')
+
+
+def frozen(name: str, of: str | None = None) -> tuple[str, ...]:
+  """Paths of params that a method leaves as they are; `of` is the method that it wraps, if any."""
+  return getattr(find(of or name), 'FROZEN', ())

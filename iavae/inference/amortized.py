@@ -50,13 +50,13 @@ def make(
     heads = encoder.apply(params['inference']['encoder'], x)
     return family.posterior(params['inference'], heads)
 
-  def infer_train(params: Params, x: Array, rng: Array) -> tuple[Posterior, Array]:
-    heads, tracking = encoder.apply_train(params['inference']['encoder'], x)
-    return family.posterior(params['inference'], heads), tracking
+  def infer_train(params: Params, x: Array, rng: Array) -> tuple[dict[str, Array], Array]:
+    return encoder.apply_train(params['inference']['encoder'], x)
 
   return InferenceMethod(
     init=init,
     infer=infer,
     loss=bound_loss(model, infer),
     infer_train=infer_train if encoder.apply_train else None,
+    posterior=lambda params, heads: family.posterior(params['inference'], heads),
   )
