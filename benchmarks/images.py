@@ -47,7 +47,7 @@ from benchmarks.timing import (
 )
 from configs import default
 from iavae import gradients, pixelcnn
-from iavae.experiments import image_models, images
+from iavae.experiments import image_models, image_rows
 from iavae.freezing import partition
 from iavae.parallel import micro_batch, replicate, shard_batch
 from iavae.types import Array, GenerativeModel, Params
@@ -71,10 +71,11 @@ class Training(NamedTuple):
 
 
 def make_trainings(config: ConfigDict, *names: str) -> list[Training]:
-  """The stages of those names: images.BASE, or the method of the config."""
+  """The stages of those names: image_rows.BASE, or the method of the config."""
   parts = image_models.make_images(config, SHAPE)
-  rows = images._make_rows(config, parts, resample=True)
-  init = rows[images.BASE].variant.method.init
+  num_train = STEPS * BATCH_SIZE
+  rows = image_rows.make_rows(config, parts, num_train=num_train, resample=True)
+  init = rows[image_rows.BASE].variant.method.init
   base = jax.jit(init)(jax.random.key(0), jnp.zeros(SHAPE))
   trainings = []
   for name in names:
@@ -146,7 +147,7 @@ class OneDevice:
 
 def serve_one_device() -> None:
   """The other end of OneDevice: a step for every line."""
-  (training,) = make_trainings(default.get_config(), images.BASE)
+  (training,) = make_trainings(default.get_config(), image_rows.BASE)
   run = step_clock(training)
   for _ in sys.stdin:
     print(json.dumps(run()), flush=True)
@@ -155,7 +156,7 @@ def serve_one_device() -> None:
 def measure_training(rounds: int) -> Section:
   """The whole model: IA-VAE against VAE, all devices against one, and the share of the peak."""
   config = default.get_config()
-  vae, adaptive = make_trainings(config, images.BASE, config.method)
+  vae, adaptive = make_trainings(config, image_rows.BASE, config.method)
   x, z = binary(0, BATCH_SIZE, *SHAPE), noise(1, BATCH_SIZE, config.model.latent_dim)
   params = vae.state[0]['model']
   flops = {
@@ -208,7 +209,7 @@ def measure_epoch(rounds: int) -> Section:
   config = default.get_config()
   with config.unlocked():
     config.update_from_flattened_dict(default.REDUCED)
-  (training,) = make_trainings(config, images.BASE)
+  (training,) = make_trainings(config, image_rows.BASE)
   params, opt_state, frozen = training.state
   pixels, number = intensities(SMALL_STEPS * BATCH_SIZE), jnp.int32(0)
   batches = [replicate(batch) for batch in pixels.reshape(SMALL_STEPS, BATCH_SIZE, *SHAPE)]

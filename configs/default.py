@@ -5,6 +5,8 @@ Not a config to run: configs/{digits,mnist,fashion_mnist,omniglot}.py override w
 
 from ml_collections import ConfigDict
 
+from iavae import inference
+
 CONTROLS = (
   'continued',  # C1: encoder and decoder trained on
   'decoder_only',  # C2: the decoder trained on
@@ -43,15 +45,35 @@ MLP = {
 }
 
 
-def get_config() -> ConfigDict:
+# What --config.experiment=methods compares: methods, posterior families, modulations
+METHODS = (
+  *('amortized', 'denoising', 'aggressive', 'semi_amortized', 'adam_refined', 'svi', 'iterative'),
+  *('hybrid', 'full_covariance', 'autoregressive', 'planar', 'radial', 'realnvp', 'auxiliary'),
+  *('iaf', 'maf', 'film', 'lora', 'expert_kernels', 'trunk', 'gradient'),
+)
+
+
+def _inference_options(method: str) -> ConfigDict:
+  if method not in inference.names():
+    return ConfigDict()  # the name is checked later, with all else
+  options = inference.find(method).DEFAULTS
+  # Given by config.modulation and by the controls
+  return ConfigDict({k: v for k, v in options.items() if k not in ('hypernetwork', 'condition')})
+
+
+def get_config(method: str = 'instance_adaptive') -> ConfigDict:
   """The paper's values."""
   config = ConfigDict()
-  config.experiment = 'images'  # or 'controls': the same, and all of config.controls
-  config.method = 'instance_adaptive'  # what the second stage trains from the base VAE
+  config.experiment = 'images'  # 'controls', 'methods': the same, and all of config.<that>; 'cost'
+  config.method = method  # what the second stage trains from the base VAE
+  config.inference = _inference_options(method)  # its hyperparameters, see its file
+  config.posterior = 'gaussian'  # the family of q(z | x), a file of iavae/posteriors
+  config.modulation = 'paper'  # of IA-VAE, or a file of iavae/hypernetworks
   config.preset = 'full'  # a label; 'reduced' where a config says so
   config.seed = 0  # the first seed
   config.num_seeds = 10  # pairs of base VAE and adapted model
   config.controls = CONTROLS
+  config.methods = METHODS  # also families and modulations, by name
 
   config.data = ConfigDict()
   config.data.name = ''
@@ -75,7 +97,16 @@ def get_config() -> ConfigDict:
   config.model.hidden = (200, 200)  # of an MLP encoder and, reversed, decoder; units
   config.model.activation = 'relu'  # of MLPs
 
-  config.hypernetwork = ConfigDict()
+  config.flow = ConfigDict()  # of the posterior family, where it has such; 0 is its default
+  config.flow.num_steps = 0  # transformations of z
+  config.flow.hidden = 0  # units of their networks
+  config.flow.context_dim = 0  # entries of what the encoder tells them
+
+  config.hypernetwork = ConfigDict()  # of the modulation, where it has such
+  config.hypernetwork.trunk_dim = 32  # units of a nonlinear trunk
+  config.hypernetwork.rank = 8  # of `lora`
+  config.hypernetwork.num_experts = 4  # of `expert_kernels`
+  config.hypernetwork.num_steps = 1  # times that `gradient` reads the ELBO's gradient
   config.hypernetwork.embedding_dim = 16  # entries of a block embedding
   config.hypernetwork.slice_dim = 16  # entries of the code of a kernel slice, d
   config.hypernetwork.column_embedding_dim = 8  # entries of a column embedding
@@ -86,12 +117,16 @@ def get_config() -> ConfigDict:
   config.pretrain.num_epochs = 100
   config.pretrain.learning_rate = 1e-3  # of Adam
   config.pretrain.warmup_epochs = 10  # in which the KL weight grows from .1 to 1
+  config.pretrain.schedule = 'constant'  # or 'cosine': the rates fall to 0
 
   config.adapt = ConfigDict()
   config.adapt.num_epochs = 100
   config.adapt.learning_rate = 1e-4  # of the hypernetwork, or of an encoder that is trained
   config.adapt.decoder_learning_rate = 5e-5
   config.adapt.weight_decay = 0.0  # coupled, of all that is trained
+  config.adapt.schedule = 'constant'  # or 'cosine'
+  config.adapt.train_base = False  # True: IA-VAE's base encoder is trained along
+  config.adapt.train_decoder = True  # False: no method of the second stage changes the decoder
 
   config.training = ConfigDict()
   config.training.batch_size = 50  # images
@@ -101,6 +136,12 @@ def get_config() -> ConfigDict:
   config.evaluation = ConfigDict()
   config.evaluation.num_samples = 10  # draws of z in an ELBO
   config.evaluation.iwae_samples = 500  # draws of z in the importance-weighted bound
+  config.evaluation.gap_examples = 0  # test images whose amortization gap is measured
+
+  config.cost = ConfigDict()  # of --config.experiment=cost
+  config.cost.methods = ('film', 'semi_amortized', 'svi', 'iterative')  # beside config.method
+  config.cost.num_steps = (0, 1, 2, 5, 10, 20, 50, 100)  # of refinement at test time, T
+  config.cost.num_examples = 500  # test images
   config.lock()
   return config
 
@@ -122,8 +163,8 @@ def read_variant(variant: str, presets: dict[str, dict]) -> tuple[str, dict]:
 
 def make(variant: str, paper: dict, presets: dict[str, dict]) -> ConfigDict:
   """The config of a data set: the defaults, what the paper sets for it, and a preset."""
-  config = get_config()
   method, overrides = read_variant(variant, presets)
+  config = get_config(method)
   with config.unlocked():
-    config.update_from_flattened_dict(paper | overrides | {'method': method})
+    config.update_from_flattened_dict(paper | overrides)
   return config

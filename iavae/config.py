@@ -53,17 +53,37 @@ def increasing(least: int) -> Check:
   )
 
 
+def _inference_checks(config: ConfigDict) -> dict[str, Check]:
+  """A check of every key of config.inference: the method itself knows more about its values."""
+  if 'inference' not in config:
+    return {}
+  if config.method not in inference.names():  # that is said elsewhere
+    return {f'inference.{key}': (lambda v: True, '') for key in config.inference}
+  stranger = (
+    lambda v: False,
+    f'a hyperparameter of {config.method}; choose a method by --config=FILE:{config.method}',
+  )
+
+  def check(default: Any) -> Check:
+    kind = type(default)
+    return (lambda v: isinstance(v, kind) and (kind is not int or is_int(v)), f'of {kind.__name__}')
+
+  known = {key: check(v) for key, v in inference.find(config.method).DEFAULTS.items()}
+  return {f'inference.{key}': known.get(key, stranger) for key in config.inference}
+
+
 def validate(config: ConfigDict, checks: dict[str, Check]) -> None:
   """Checks every leaf of a config.
 
   Args:
-    checks: dotted key -> (predicate, what it asks for in words), for every key of the config.
+    checks: dotted key -> (predicate, what it asks for in words), for every key of the config but
+      those of config.inference, the hyperparameters of config.method.
 
   Raises:
     ConfigError: one line for each bad value, each missing and each unknown key, or for an unknown
       method.
   """
-  flat = flatten(config)
+  flat, checks = flatten(config), checks | _inference_checks(config)
   problems = [f'--config.{key} is missing in the config' for key in checks if key not in flat]
   for key, value in flat.items():
     if key not in checks:

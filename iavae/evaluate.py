@@ -60,30 +60,41 @@ def make_evaluate(
   at_once: int = 100,
   samples_at_once: int = 50,
 ) -> Callable[[Params, Array, Array], dict[str, np.ndarray]]:
-  """evaluate(params, x, rng) -> {metric: [N]}, nats; x: [N, ...] of any type, 0 or 1.
+  """evaluate(params, x, rng) -> {metric: [N]}, nats; see `over_examples`."""
 
-  An example's draws depend on `rng` and its place in x only: not on how many are evaluated at once
-  or on how many devices.
-  """
-
-  def one(params: Params, x: Array, i: Array, rng: Array) -> Metrics:
+  def one(params: Params, x: Array, rng: Array) -> Metrics:
     return example_metrics(
       model,
       method,
       params,
-      x.astype(jnp.float32),
-      jax.random.fold_in(rng, i),
+      x,
+      rng,
       num_samples=num_samples,
       iwae_samples=iwae_samples,
       samples_at_once=samples_at_once,
     )
 
+  return over_examples(one, at_once)
+
+
+def over_examples(
+  one: Callable[[Params, Array, Array], Metrics], at_once: int
+) -> Callable[[Params, Array, Array], dict[str, np.ndarray]]:
+  """A function of (params, x, rng) of one example for all of x: [N, ...] of any type, 0 or 1.
+
+  An example's draws depend on `rng` and its place in x only: not on how many are worked on at once
+  or on how many devices.
+  """
+
+  def indexed(params: Params, x: Array, i: Array, rng: Array) -> Metrics:
+    return one(params, x.astype(jnp.float32), jax.random.fold_in(rng, i))
+
   @jax.jit
   def chunk(params: Params, x: Array, index: Array, rng: Array) -> Metrics:
-    over_examples = jax.vmap(one, in_axes=(None, 0, 0, None), axis_name=BATCH)
-    return over_examples(params, shard_batch(x), index, rng)
+    batched = jax.vmap(indexed, in_axes=(None, 0, 0, None), axis_name=BATCH)
+    return batched(params, shard_batch(x), index, rng)
 
-  def evaluate(params: Params, x: Array, rng: Array) -> dict[str, np.ndarray]:
+  def every(params: Params, x: Array, rng: Array) -> dict[str, np.ndarray]:
     # Chunk by chunk, so that sets of all sizes share one program; the last is filled from the start
     num_chunks = -(-len(x) // at_once)
     index = (np.arange(num_chunks * at_once) % len(x)).reshape(num_chunks, at_once)
@@ -91,4 +102,4 @@ def make_evaluate(
     parts = jax.device_get([chunk(params, x[i], i, rng) for i in index])
     return {name: np.concatenate([p[name] for p in parts])[: len(x)] for name in parts[0]}
 
-  return evaluate
+  return every

@@ -40,6 +40,7 @@ class Hyperparameters(NamedTuple):
   warmup_epochs: int
   precision: str
   micro_batch: int
+  decay_steps: int = 0
 
 
 class Program(NamedTuple):
@@ -87,7 +88,9 @@ def make_program(
 ) -> Program:
   """Compiles nothing yet. resample: see `epochs.make_epoch`."""
   optimizer = make_optimizer(
-    hyperparameters.learning_rates, weight_decay=hyperparameters.weight_decay
+    hyperparameters.learning_rates,
+    weight_decay=hyperparameters.weight_decay,
+    decay_steps=hyperparameters.decay_steps,
   )
   gradient = make_gradient(
     model,
@@ -133,6 +136,10 @@ def fit(
   """
   trained, frozen = partition(start, frozen_paths)
   num_epochs = program.hyperparameters.num_epochs
+  if num_epochs == 0 or not jax.tree.leaves(trained):  # e.g. SVI of a decoder that is frozen
+    rng = purpose_rng(seed, 'validate')
+    elbo = program.validate(start, data.validation, rng)['elbo'].mean()
+    return Fitted(jax.device_get(start), np.asarray([elbo]), 0.0)
   state = TrainState(
     trained,
     program.optimizer.init(trained),

@@ -55,7 +55,11 @@ def masked_step(
 
 
 def make_optimizer(
-  learning_rates: Mapping[str, float], *, weight_decay: float = 0.0, max_norm: float = 5.0
+  learning_rates: Mapping[str, float],
+  *,
+  weight_decay: float = 0.0,
+  max_norm: float = 5.0,
+  decay_steps: int = 0,
 ) -> optax.GradientTransformation:
   """Adam with PyTorch's coupled weight decay, as both stages of IA-VAE use it.
 
@@ -65,11 +69,15 @@ def make_optimizer(
 
   Args:
     learning_rates: {'model': of the decoder, 'inference': of all else}.
+    decay_steps: the rates fall to 0 along a cosine in so many steps; 0: they are constant.
   """
+  cosine = optax.cosine_decay_schedule(1.0, max(decay_steps, 1))
+  schedule = (optax.scale_by_schedule(cosine),) if decay_steps else ()
   adam = optax.chain(
     optax.clip_by_global_norm(max_norm),
     optax.add_decayed_weights(weight_decay),
     optax.scale_by_adam(),
     _descend_by_half(learning_rates),
+    *schedule,
   )
   return optax.partition({'trained': adam, 'running': optax.sgd(RUNNING_RATE)}, _labels)

@@ -27,9 +27,11 @@ class Refinement(NamedTuple):
   bound: Bound = elbo
 
 
-def _make_step(
+def make_step(
   refinement: Refinement, model: GenerativeModel, params: Params, x: Array, rng: Array
 ) -> Callable[..., tuple[tuple[Posterior, optax.OptState], None]]:
+  """A step as the body of a scan over i = 0, 1, ...; the carry is (posterior, opt_state)."""
+
   def step(carry: tuple[Posterior, optax.OptState], i: Array) -> tuple[tuple, None]:
     posterior, opt_state = carry
     rng_step = jax.random.fold_in(rng, i)
@@ -67,7 +69,7 @@ def refine(
   """
   if refinement.num_steps < 0:
     raise ValueError(f'num_steps={refinement.num_steps} is below 0')
-  step = jax.checkpoint(_make_step(refinement, model, params, x, rng))
+  step = jax.checkpoint(make_step(refinement, model, params, x, rng))
   start = (posterior, refinement.optimizer.init(posterior))
   return jax.lax.scan(step, start, jnp.arange(refinement.num_steps))[0][0]
 
@@ -84,7 +86,7 @@ def refinement_path(
 
   Args: as `refine`. The bound is evaluated with a key of its own, independent of the steps'.
   """
-  step = _make_step(refinement, model, params, x, rng)
+  step = make_step(refinement, model, params, x, rng)
   num_steps, bound = refinement.num_steps, refinement.bound
 
   def record(carry: tuple, i: Array) -> tuple[tuple, Array]:

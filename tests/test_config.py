@@ -166,12 +166,13 @@ def test_one_line_for_each_bad_key(capfd):
     ('--config.num_bases', 'Missing value for flag --config.num_bases'),
     (
       '--config.method=instance_adaptve',
-      "--config.method: unknown method 'instance_adaptve'; one of amortized, instance_adaptive. "
+      "--config.method: unknown method 'instance_adaptve'; one of adam_refined, aggressive, "
+      'amortized, denoising, hybrid, instance_adaptive, iterative, semi_amortized, svi. '
       "Did you mean 'instance_adaptive'?",
     ),
     (
       '--config.experiment=synthetik',
-      "--config.experiment='synthetik' is not one of controls, images, synthetic. "
+      "--config.experiment='synthetik' is not one of controls, images, methods, synthetic. "
       'Did you mean synthetic?',
     ),
     ('positional', "'positional' is not a flag; see python launch.py --help"),

@@ -10,13 +10,14 @@ import pytest
 
 from configs import default, digits
 from iavae import freezing, gradients, hypernetworks, optimizers
-from iavae.experiments import image_models
+from iavae.experiments import image_models, image_variants
 from iavae.inference import amortized
 from iavae.modulation import modulate
+from iavae.posteriors.gaussian import MEAN_FIELD
 from iavae.types import BATCH
 
 SHAPE, NUM = (8, 8, 1), 4
-NAMES = ('instance_adaptive', *image_models.CONTROLS)
+NAMES = ('instance_adaptive', *image_variants.CONTROLS)
 ADAPTIVE = ('instance_adaptive', 'static', 'shuffled', 'frozen_decoder')
 PLAIN = {'model.decoder': 'mlp', 'model.hidden': (6,)}  # a decoder that compiles in no time
 MLP = PLAIN | {'model.encoder': 'mlp', 'model.hidden': (6, 5), 'hypernetwork.normalized': True}
@@ -51,7 +52,7 @@ def setting(kind=''):
 @functools.cache
 def variant(name, kind=''):
   config, images, _, _ = setting(kind)
-  return image_models.make_variant(config, images, name)
+  return image_variants.make_variant(config, images, name)
 
 
 @functools.cache
@@ -81,7 +82,7 @@ def zero_output(params):
 
 
 def test_the_configs_name_all_controls():
-  assert default.CONTROLS == image_models.CONTROLS == default.get_config().controls
+  assert default.CONTROLS == image_variants.CONTROLS == default.get_config().controls
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,8 @@ def test_what_a_hypernetwork_reads(name):
   encoder = base['inference']['encoder']
   psi = dict(start(name)['inference']['hypernetwork'])
   psi |= {'dense': psi['dense'] | {'weight': 10 * psi['dense']['weight']}}
-  h = hypernetworks.make('layerwise', **config.hypernetwork)
+  known = hypernetworks.defaults('layerwise')
+  h = hypernetworks.make('layerwise', **{k: config.hypernetwork[k] for k in known})
   flat = X.reshape(NUM, -1)
   read = {'static': jnp.zeros_like(flat), 'shuffled': jnp.roll(flat, 1, axis=0)}.get(name, flat)
 
@@ -164,7 +166,7 @@ def test_what_is_trained(name, kind):
     is_counted = path.rsplit('/')[-1] not in MOMENTS
     sizes['total'] += leaf.size * is_counted
     sizes['trained'] += leaf.size * (path in expected)
-  assert image_models.count_parameters(variant(name, kind), SHAPE) == sizes
+  assert image_variants.count_parameters(variant(name, kind), SHAPE) == sizes
 
 
 @pytest.mark.parametrize('kind', ['', 'mlp'])
@@ -176,7 +178,7 @@ def test_wider_has_as_many_parameters_as_ia_and_not_a_channel_more(kind):
   extra = encoder['hidden_0' if kind == 'mlp' else 'down0']['bias'].size - narrow
 
   def size(extra):
-    init = image_models.make_encoder(config, extra).init
+    init = image_models.make_encoder(config, MEAN_FIELD, extra).init
     return image_models.num_parameters(jax.eval_shape(init, jax.random.key(0), X[0]))
 
   assert image_models.num_parameters(encoder) == size(extra)

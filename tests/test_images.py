@@ -12,7 +12,7 @@ from iavae import config as config_lib
 from iavae import experiments
 from iavae.errors import ConfigError
 from iavae.experiments import image_evaluation, images
-from iavae.experiments.image_models import CONTROLS
+from iavae.experiments.image_variants import CONTROLS
 from launcher import ROOT, command
 
 CONFIGS = {'digits': digits, 'mnist': mnist, 'fashion_mnist': fashion_mnist, 'omniglot': omniglot}
@@ -142,7 +142,8 @@ def test_every_config_is_sensible(name, variant):
   assert config.data.name == name
   assert config.preset == ('reduced' if 'reduced' in variant else 'full')
   assert config.method == ('amortized' if 'amortized' in variant else 'instance_adaptive')
-  assert set(config_lib.flatten(config)) == set(images.CHECKS)
+  keys = {key for key in config_lib.flatten(config) if not key.startswith('inference.')}
+  assert keys == set(images.CHECKS)
 
 
 def test_the_papers_values():

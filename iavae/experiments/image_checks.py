@@ -1,12 +1,21 @@
-"""Which values may the keys of an image config take?"""
+"""Is an image config sensible: its values, its data, and what the rows of its table need?"""
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 from iavae import config as config_lib
-from iavae import data, networks
-from iavae.experiments.image_models import CONTROLS
+from iavae import data, inference, networks, posteriors
+from iavae.errors import ConfigError
+from iavae.experiments import image_models, image_rows, image_variants
+from iavae.experiments.image_variants import CONTROLS, MODULATIONS
+from iavae.types import BATCH, Array, InferenceMethod
 
 _COUNT = (lambda v: config_lib.is_int(v) and 0 <= v < 10**9, 'a whole number, 0 for all')
 _RATE = (lambda v: not isinstance(v, bool) and 0 <= v <= 1e37, 'a finite number, 0 or more')
 _TEXT = (lambda v: isinstance(v, str), 'a text')
+_ROWS = config_lib.some_of(*inference.names(), *posteriors.names(), *MODULATIONS)
+_SCHEDULE = config_lib.one_of('constant', 'cosine')
 _FLAG = (lambda v: isinstance(v, bool), 'True or False')
 _SIZES = (
   lambda v: isinstance(v, tuple) and v and all(config_lib.NATURAL[0](size) for size in v),
@@ -14,12 +23,15 @@ _SIZES = (
 )
 
 CHECKS: dict[str, config_lib.Check] = {
-  'experiment': config_lib.one_of('images', 'controls'),
+  'experiment': config_lib.one_of('images', 'controls', 'methods', 'cost'),
   'method': _TEXT,
+  'posterior': config_lib.one_of(*posteriors.names()),
+  'modulation': config_lib.one_of(*MODULATIONS),
   'preset': _TEXT,
   'seed': config_lib.SEED,
   'num_seeds': config_lib.NATURAL,
   'controls': config_lib.some_of(*CONTROLS),
+  'methods': _ROWS,
   'data.name': config_lib.one_of(*data.DATASETS),
   'data.protocol': _TEXT,
   'data.path': _TEXT,
@@ -41,21 +53,112 @@ CHECKS: dict[str, config_lib.Check] = {
   'model.fix_vertical_shift': _FLAG,
   'model.hidden': _SIZES,
   'model.activation': config_lib.one_of(*networks.ACTIVATIONS),
+  'flow.num_steps': _COUNT,
+  'flow.hidden': _COUNT,
+  'flow.context_dim': _COUNT,
+  'hypernetwork.trunk_dim': config_lib.NATURAL,
+  'hypernetwork.rank': config_lib.NATURAL,
+  'hypernetwork.num_experts': config_lib.NATURAL,
+  'hypernetwork.num_steps': config_lib.NATURAL,
   'hypernetwork.embedding_dim': config_lib.NATURAL,
   'hypernetwork.slice_dim': config_lib.NATURAL,
   'hypernetwork.column_embedding_dim': config_lib.NATURAL,
   'hypernetwork.init_scale': config_lib.POSITIVE,
   'hypernetwork.normalized': _FLAG,
-  'pretrain.num_epochs': config_lib.NATURAL,
+  'pretrain.num_epochs': _COUNT,
+  'pretrain.schedule': _SCHEDULE,
   'pretrain.learning_rate': config_lib.POSITIVE,
   'pretrain.warmup_epochs': _COUNT,
   'adapt.num_epochs': config_lib.NATURAL,
   'adapt.learning_rate': config_lib.POSITIVE,
   'adapt.decoder_learning_rate': config_lib.POSITIVE,
   'adapt.weight_decay': _RATE,
+  'adapt.schedule': _SCHEDULE,
+  'adapt.train_base': _FLAG,
+  'adapt.train_decoder': _FLAG,
   'training.batch_size': config_lib.NATURAL,
   'training.micro_batch': _COUNT,
   'training.precision': config_lib.one_of('float32', 'bfloat16'),
   'evaluation.num_samples': config_lib.NATURAL,
   'evaluation.iwae_samples': config_lib.NATURAL,
+  'evaluation.gap_examples': _COUNT,
+  'cost.methods': _ROWS,
+  'cost.num_steps': config_lib.increasing(0),
+  'cost.num_examples': config_lib.NATURAL,
 }
+
+
+def load_data(config: ConfigDict, seed: int) -> data.Dataset:
+  """The images of one seed.
+
+  Raises:
+    ConfigError: see `data.load`; and if they do not fill a batch, or vanish in the encoder.
+  """
+  options = config.data.to_dict()
+  if options['path']:  # of one's own images, whatever the config was made for
+    known = options['protocol'] in data.DATASETS['own']
+    options |= {'name': 'own', 'protocol': options['protocol'] if known else ''}
+  images = data.load(seed=seed, **options)
+  if len(images.train) < config.training.batch_size:
+    raise ConfigError(
+      f'{len(images.train)} training images do not fill a batch of '
+      f'--config.training.batch_size={config.training.batch_size}; take a smaller one'
+    )
+  if config.training.micro_batch and config.training.batch_size % config.training.micro_batch:
+    raise ConfigError(
+      f'--config.training.micro_batch={config.training.micro_batch} does not divide '
+      f'--config.training.batch_size={config.training.batch_size}'
+    )
+  height, width, _ = images.train.shape[1:]
+  blocks = config.model.encoder_blocks
+  if config.model.encoder == 'resnet' and not min(height, width) >> blocks:
+    raise ConfigError(
+      f'images of {height} x {width} are gone after {blocks} halvings; take a smaller '
+      '--config.model.encoder_blocks, or --config.model.encoder=mlp'
+    )
+  return images
+
+
+def _check_rows(config: ConfigDict, images: data.Dataset) -> None:
+  controls = image_rows.others(config)
+  if 'decoder_only' in controls and not config.adapt.train_decoder:
+    raise ConfigError(
+      'the control decoder_only trains nothing with --config.adapt.train_decoder=False; leave it '
+      'out of --config.controls'
+    )
+  if config.pretrain.num_epochs == 0 and config.model.encoder == 'resnet':
+    raise ConfigError(
+      'joint training, --config.pretrain.num_epochs=0, needs an encoder without batch '
+      'normalization, which the second stage freezes; take --config.model.encoder=mlp'
+    )
+  made = image_models.make_images(config, images.train.shape[1:])
+  x, rng = jnp.zeros(made.shape), jax.random.key(0)
+  for name in (config.method, *controls):
+    try:
+      method = image_variants.make_variant(config, made, name).method
+      if config.posterior != 'gaussian' or name == config.method:
+        jax.eval_shape(lambda rng, x, m=method: _traced_loss(m, rng, x), rng, x)
+    except ValueError as error:
+      raise ConfigError(f'{name}: {error}') from None
+  if 'shuffled' in controls and image_rows.micro_batch(config) == 1:
+    raise ConfigError(
+      'the control shuffled needs other examples to read, and one is worked on at a time; take '
+      'another --config.training.batch_size or micro_batch'
+    )
+  if 'wider' in controls and (config.model.encoder, config.model.activation) == ('mlp', 'glu'):
+    raise ConfigError(
+      'the control wider cannot widen --config.model.activation=glu; leave it out of '
+      '--config.controls, or take another activation'
+    )
+
+
+def _traced_loss(method: InferenceMethod, rng: Array, x: Array) -> Array:
+  """The loss under a `vmap` like the train step's: what does not fit raises its ValueError here."""
+  params = method.init(rng, x)
+  loss = jax.vmap(method.loss, (None, 0, None, None), axis_name=BATCH)
+  return loss(params, x[None], rng, 1.0)[0]
+
+
+def check(config: ConfigDict) -> None:
+  """Raises ConfigError as `load_data` does, and for rows that the config does not allow."""
+  _check_rows(config, load_data(config, config.seed))

@@ -15,6 +15,11 @@ def names() -> list[str]:
   return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
+def defaults(name: str) -> dict[str, object]:
+  """The hyperparameters of a form, with their values."""
+  return importlib.import_module(f'{__name__}.{name}').DEFAULTS
+
+
 def make(name: str, **hyperparameters: object) -> Hypernetwork:
   """The hypernetwork of that name.
 

@@ -3,10 +3,12 @@
 A new kind of experiment is one record `REPORT` in a file here, and a line below.
 """
 
-from iavae.reports import images, synthetic
+from iavae.reports import cost, images, synthetic
 from iavae.reports.record import Report
 
-_REPORTS = {'synthetic': synthetic.REPORT, 'images': images.REPORT, 'controls': images.REPORT}
+_REPORTS = {'synthetic': synthetic.REPORT, 'cost': cost.REPORT} | dict.fromkeys(
+  ('images', 'controls', 'methods'), images.REPORT
+)
 
 
 def find(experiment: str | None) -> Report:

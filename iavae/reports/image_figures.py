@@ -26,6 +26,7 @@ _STYLES = {
   'frozen_decoder': (BLUE, '--'),
   'wider': (ORANGE, '--'),
 }
+_OTHERS = (GRAY, RED, SKY, PURPLE, GREEN, ORANGE)
 _GAP = 1  # pixels between images
 _GAP_SHADE = 0.12
 _SAME_START = 1.0  # nats; training that starts within it starts from the same checkpoint
@@ -108,7 +109,12 @@ def figure_samples(results: Results, per_example: PerExample) -> Figure:
 
 
 def _style(results: Results, method: str) -> tuple[str, str]:
-  return (BLUE, '-') if method == numbers.adapted(results) else _STYLES.get(method, (GRAY, ':'))
+  if method == numbers.adapted(results):
+    return BLUE, '-'
+  others = [name for name in numbers.methods(results) if name not in _STYLES]
+  place = others.index(method) if method in others else 0
+  color = _OTHERS[place % len(_OTHERS)]
+  return _STYLES.get(method, (color, ('-', '--', ':', '-.')[place // len(_OTHERS) % 4]))
 
 
 def _curve(axes: Axes, seeds: Sequence[Sequence[float]], style: tuple[str, str], name: str) -> None:

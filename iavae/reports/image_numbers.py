@@ -24,6 +24,30 @@ CONTROLS = {
   'wider': 'wider VAE',
 }
 
+METHODS = {
+  'amortized': 'VAE trained on',
+  'denoising': 'denoising encoder',
+  'aggressive': 'aggressive training',
+  'semi_amortized': 'SA-VAE',
+  'adam_refined': 'Adam-refined',
+  'svi': 'SVI from the prior',
+  'iterative': 'iterative inference',
+  'hybrid': 'VAE + steps at test time',
+  'full_covariance': 'full covariance',
+  'autoregressive': 'autoregressive Gaussian',
+  'planar': 'planar flow',
+  'radial': 'radial flow',
+  'realnvp': 'RealNVP',
+  'auxiliary': 'RealNVP, auxiliary variables',
+  'iaf': 'IAF',
+  'maf': 'MAF',
+  'film': 'FiLM modulation',
+  'lora': 'LoRA modulation',
+  'expert_kernels': 'mixture of experts',
+  'trunk': 'nonlinear trunk',
+  'gradient': 'gradient-reading FiLM',
+}
+
 _DATASETS = {'omniglot': 'OMNIGLOT', 'mnist': 'MNIST', 'fashion_mnist': 'Fashion MNIST'}
 
 SIGNIFICANT = 0.05
@@ -62,7 +86,11 @@ def adapted(results: Results) -> str:
 def label(results: Results, method: str) -> str:
   """A method in words; only the paper's own is called IA-VAE."""
   main = adapted(results)
-  known = {BASE: 'VAE (base)', main: 'IA-VAE' if main == PAPERS else main, **CONTROLS}
+  named = 'IA-VAE' if main == PAPERS else METHODS.get(main, main)
+  modulation = results['provenance']['config'].get('modulation', 'paper')
+  if main == PAPERS and modulation != 'paper':
+    named = METHODS.get(modulation, modulation)
+  known = {BASE: 'VAE (base)', **METHODS, main: named, **CONTROLS}
   return known.get(method, method)
 
 
@@ -90,9 +118,18 @@ def summary(
 ) -> tuple[float, float | None] | None:
   """(mean, sd) over seeds; sd is None with one seed; None without any value."""
   values = list(by_seed(results, group, method, key, split).values())
-  if not values:
-    return None
+  return mean_and_sd(values) if values else None
+
+
+def mean_and_sd(values: list[float]) -> tuple[float, float | None]:
+  """Mean, and sd or None with one value."""
   return fmean(values), stdev(values) if len(values) > 1 else None
+
+
+def gaps(results: Results, group: Group, method: str) -> dict[int, Mapping[str, Any]]:
+  """The entries of `gaps` of a method by seed; empty where none was measured."""
+  found = (g for g in results.get('gaps', ()) if _group(g) == group and g['method'] == method)
+  return {entry['seed']: entry for entry in found}
 
 
 def comparison(

@@ -102,6 +102,40 @@ def origins(results: Results) -> Table:
   )
 
 
+def amortization(results: Results) -> Table:
+  """The amortization gap of every method, and which share of the base's it closes; nats."""
+  rows, counts = [], set()
+  for group in numbers.groups(results):
+    base = numbers.gaps(results, group, numbers.BASE)
+    for method in _present(results, group):
+      found = numbers.gaps(results, group, method)
+      if not found:
+        continue
+      counts |= {entry['num_examples'] for entry in found.values()}
+      gap, elbo, best = (
+        spread(*numbers.mean_and_sd([entry[key] for entry in found.values()]))
+        for key in ('amortization_gap', 'elbo', 'elbo_optimal')
+      )
+      closed = [
+        1 - entry['amortization_gap'] / base[seed]['amortization_gap']
+        for seed, entry in found.items()
+        if seed in base and base[seed]['amortization_gap'] > 0
+      ]
+      share = f'{fmean(closed):.0%}' if closed and method != numbers.BASE else ''
+      rows.append((_named(results, group, method), elbo, best, gap, share))
+  return Table(
+    f'Amortization gap{_where(results)}',
+    ('method', 'ELBO', 'best ELBO of the family', 'amortization gap', "of the base's gap, closed"),
+    tuple(rows),
+    'Nats, mean ± sd over seeds; no gap was measured (--config.evaluation.gap_examples).'
+    if not rows
+    else f'The first {joined([str(count) for count in sorted(counts)])} test images, nats, mean ± '
+    'sd over seeds. Best: what 500 steps of Adam on the variational parameters of each image find '
+    'with the decoder of the method, from its own posterior. A gap is to the best of its own '
+    'family: a richer family may have a larger gap and a better ELBO.',
+  )
+
+
 def validation(results: Results) -> Table:
   """Validation next to test, nats: was the choice of the checkpoint overdone?"""
   rows = []

@@ -57,7 +57,13 @@ REPORT = Report(
   title=_title,
   lead=_lead,
   findings=findings,
-  tables=(tables.table_4, tables.origins, tables.differences, tables.validation),
-  summary=(tables.table_4, tables.differences),
+  tables=(
+    tables.table_4,
+    tables.origins,
+    tables.amortization,
+    tables.differences,
+    tables.validation,
+  ),
+  summary=(tables.table_4, tables.differences, tables.amortization),
   figures=_FIGURES,
 )
