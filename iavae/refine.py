@@ -13,7 +13,15 @@ import jax.numpy as jnp
 import optax
 
 from iavae.bounds import elbo, posterior_loss
-from iavae.types import Array, GenerativeModel, Network, Params, Posterior, PosteriorFamily
+from iavae.types import (
+  Array,
+  GenerativeModel,
+  Metrics,
+  Network,
+  Params,
+  Posterior,
+  PosteriorFamily,
+)
 
 Heads = dict[str, Array]
 Bound = Callable[..., Array]  # (model, params, posterior, x, rng) -> [], nats, maximized
@@ -146,6 +154,33 @@ def describe(heads: Heads, gradient: Heads) -> Array:
   values, g = (jnp.concatenate(jax.tree.leaves(tree)) for tree in (heads, gradient))
   told = jnp.concatenate([values, jnp.log(jnp.abs(g) + 1e-5), jnp.sign(g)])
   return jax.lax.stop_gradient(told)
+
+
+def loss_of_last(
+  model: GenerativeModel,
+  family: PosteriorFamily,
+  params: Params,
+  trajectory: tuple[Heads, Array, int],
+  x: Array,
+  rng: Array,
+  beta: Array | float,
+) -> tuple[Array, Metrics]:
+  """`posterior_loss` after the last of T learned steps, the others trained along.
+
+  theta follows the last ELBO, what made the steps the mean of the ELBOs after each of them (Marino
+  et al., arXiv:1807.09356, algorithm 1).
+
+  Args:
+    params: of the method.
+    trajectory: the last heads, the sum of <g_t, heads_t> over the steps before, with g_t the fixed
+      gradient of the ELBO at heads_t, and T.
+  """
+  heads, total, num_steps = trajectory
+  fixed, share = jax.lax.stop_gradient, 1 / max(num_steps, 1)
+  shared = jax.tree.map(lambda h: fixed(h) + share * (h - fixed(h)), heads)
+  posterior = family.posterior(params['inference'], shared)
+  value, metrics = posterior_loss(model, params['model'], posterior, x, rng, beta)
+  return value - share * (total - fixed(total)), metrics
 
 
 def make_optimizer(name: str, learning_rate: float) -> optax.GradientTransformation:

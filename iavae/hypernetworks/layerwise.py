@@ -92,43 +92,51 @@ def _gains(num_in: int, normalized: bool) -> tuple[float, float]:
   return (1 / num_in, num_in**-0.5) if normalized else (1.0, 1.0)
 
 
+def shift_layer(psi: Params, layer: Params, code: Array, normalized: bool) -> Params:
+  """The definition: {'kernel': Delta K or Delta W} of one layer from what x asks of it.
+
+  Args:
+    psi: of `init`; of 'convolution' only 'weight' and 'bias' are read, of 'dense' 'columns' and
+      the part of 'weight' that multiplies them, its last n columns.
+    code: of a convolution a, [C_in, d], of a dense layer W_x x + W_e e_l + b, [D_out], or larger.
+  """
+  shape = layer['kernel'].shape
+  if len(shape) == 4:
+    p = psi['convolution']
+    make_slice = lambda a: jnp.einsum('hwro,r->hwo', p['weight'], a) + p['bias'][:, :, 0]  # noqa: E731
+    kernel = jax.vmap(make_slice, out_axes=2)(code[: shape[2]])
+    return {'kernel': kernel[: shape[0], : shape[1], :, : shape[3]]}
+  p, (gain, column_gain) = psi['dense'], _gains(shape[0], normalized)
+  weight = p['weight'][:, -p['columns'].shape[1] :]
+  make_column = lambda embedding: gain * code + column_gain * (weight @ embedding)  # noqa: E731
+  return {'kernel': jax.vmap(make_column)(p['columns'][: shape[0]])[:, : shape[1]]}
+
+
 def modulation(psi: Params, base: Params, x: Array, normalized: bool) -> Params:
   """The definition: h(x, e_l) of every layer, as a pytree like `base`; x: [D]."""
-  blocks = _blocks(base)
 
-  def convolution(shape: tuple[int, ...], condition: Array) -> Array:
-    p = psi['convolution']
-    slices = jax.vmap(lambda weight, bias: weight @ condition + bias)
-    a = slices(p['slice_weight'], p['slice_bias'])[: shape[2]]
-    make_slice = lambda a: jnp.einsum('hwro,r->hwo', p['weight'], a) + p['bias'][:, :, 0]  # noqa: E731
-    kernel = jax.vmap(make_slice, out_axes=2)(a)
-    return kernel[: shape[0], : shape[1], :, : shape[3]]
-
-  def dense(shape: tuple[int, ...], condition: Array) -> Array:
-    p, (gain, column_gain) = psi['dense'], _gains(shape[0], normalized)
-
-    def make_column(embedding: Array) -> Array:
-      inputs = jnp.concatenate([gain * condition, column_gain * embedding])
-      return p['weight'] @ inputs + gain * p['bias']
-
-    return jax.vmap(make_column)(p['columns'][: shape[0]])[:, : shape[1]]
+  def code(rank: int, condition: Array) -> Array:
+    if rank == 4:
+      p = psi['convolution']
+      slices = jax.vmap(lambda weight, bias: weight @ condition + bias)
+      return slices(p['slice_weight'], p['slice_bias'])
+    p = psi['dense']
+    return p['weight'][:, : condition.size] @ condition + p['bias']
 
   result = jax.tree.map(jnp.zeros_like, base)
-  for name, l in blocks.items():
-    shape = base[name]['kernel'].shape
-    condition = jnp.concatenate([x, psi['embeddings'][l]])
-    make = convolution if len(shape) == 4 else dense
-    result[name] = result[name] | {'kernel': make(shape, condition)}
+  for name, l in _blocks(base).items():
+    layer, condition = base[name], jnp.concatenate([x, psi['embeddings'][l]])
+    shift = shift_layer(psi, layer, code(layer['kernel'].ndim, condition), normalized)
+    result[name] = result[name] | shift
   return result
 
 
-def _unrolled_convolution(layer: Params, shift: Array, u: Array) -> Array:
+def _unrolled_convolution(kernel: Array, u: Array) -> Array:
   """A convolution whose kernel differs between examples, as a matrix product over its windows."""
-  kernel = layer['kernel'] + shift
   stride, padding = layers.window(kernel)
   eye = jnp.eye(kernel[..., 0].size, dtype=u.dtype).reshape(*kernel.shape[:3], -1)
   windows = convolve(u, eye, stride, padding)
-  return windows @ kernel.reshape(-1, kernel.shape[3]) + layer['bias']
+  return windows @ kernel.reshape(-1, kernel.shape[3])
 
 
 def _modulated_convolution(p: Params, layer: Params, a: Array, u: Array) -> Array:
@@ -138,8 +146,10 @@ def _modulated_convolution(p: Params, layer: Params, a: Array, u: Array) -> Arra
   a = jnp.append(a[:num_in], jnp.ones((num_in, 1), a.dtype), axis=1)
   weight = jnp.concatenate([p['weight'], p['bias']], axis=2)[:height, :width, :, :num_out]
   if num_in <= _FEW_CHANNELS:
-    return _unrolled_convolution(layer, jnp.einsum('hwro,ir->hwio', weight, a), u)
-  return layers.linear(layer, u) + convolve(u @ a, weight, *layers.window(layer['kernel']))
+    shift = _unrolled_convolution(jnp.einsum('hwro,ir->hwio', weight, a), u)
+  else:
+    shift = convolve(u @ a, weight, *layers.window(layer['kernel']))
+  return layers.linear(layer, u) + shift
 
 
 def _modulated_dense(p: Params, layer: Params, common: Array, normalized: bool, u: Array) -> Array:
@@ -150,6 +160,13 @@ def _modulated_dense(p: Params, layer: Params, common: Array, normalized: bool, 
   embedded = p['weight'][:num_out, -columns.shape[1] :] @ (u @ columns)
   shift = gain * jnp.sum(u) * common[:num_out] + column_gain * embedded
   return layers.linear(layer, u) + shift
+
+
+def apply_layer(psi: Params, layer: Params, code: Array, normalized: bool, u: Array) -> Array:
+  """The fast path: the output of a layer that `shift_layer` with these arguments modulates."""
+  if layer['kernel'].ndim == 4:
+    return _modulated_convolution(psi['convolution'], layer, code, u)
+  return _modulated_dense(psi['dense'], layer, code, normalized, u)
 
 
 def fast_layers(psi: Params, base: Params, x: Array, normalized: bool) -> Linear:
@@ -166,11 +183,8 @@ def fast_layers(psi: Params, base: Params, x: Array, normalized: bool) -> Linear
     affine[2] = lambda l: common_x + split[1] @ embeddings[l]
 
   def linear(name: str, u: Array) -> Array:
-    layer, l = base[name], blocks[name]
-    rank = layer['kernel'].ndim
-    if rank == 4:
-      return _modulated_convolution(psi['convolution'], layer, affine[rank](l), u)
-    return _modulated_dense(psi['dense'], layer, affine[rank](l), normalized, u)
+    layer = base[name]
+    return apply_layer(psi, layer, affine[layer['kernel'].ndim](blocks[name]), normalized, u)
 
   return linear
 

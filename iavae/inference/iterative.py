@@ -16,9 +16,8 @@ import jax
 import jax.numpy as jnp
 
 from iavae import layers
-from iavae.bounds import posterior_loss
 from iavae.posteriors import gaussian
-from iavae.refine import Heads, bound_gradient, describe, heads_bound, zero_heads
+from iavae.refine import Heads, bound_gradient, describe, heads_bound, loss_of_last, zero_heads
 from iavae.types import (
   Array,
   GenerativeModel,
@@ -117,11 +116,6 @@ def make(
   ) -> tuple[Array, Metrics]:
     rng_steps, rng_loss = jax.random.split(rng)
     heads, total = run(params, x, rng_steps, beta)
-    # The last ELBO has full weight for theta and 1/T for phi, and the others are there for phi only
-    share = 1 / max(num_steps, 1)
-    heads = jax.tree.map(lambda h: _fixed(h) + share * (h - _fixed(h)), heads)
-    posterior = family.posterior(params['inference'], heads)
-    value, metrics = posterior_loss(model, params['model'], posterior, x, rng_loss, beta)
-    return value - share * (total - _fixed(total)), metrics
+    return loss_of_last(model, family, params, (heads, total, num_steps), x, rng_loss, beta)
 
   return InferenceMethod(init=init, infer=infer, loss=loss)
