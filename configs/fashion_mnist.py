@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from configs import default
 
 PAPER = {'data.name': 'fashion_mnist', 'adapt.weight_decay': 0.0}
-PRESETS = {'reduced': default.REDUCED, 'mlp': default.MLP}
+PRESETS = {'reduced': default.REDUCED, 'mlp': default.MLP, 'mlp_reduced': default.MLP_REDUCED}
 
 
 def get_config(variant: str = '') -> ConfigDict:

@@ -11,9 +11,13 @@ from ml_collections import ConfigDict
 from configs import default
 
 PAPER = {'data.name': 'mnist', 'adapt.weight_decay': 5e-4}
-PRESETS = {'reduced': default.REDUCED, 'mlp': default.MLP}
+PRESETS = {
+  'reduced': default.REDUCED,
+  'mlp': default.MLP,
+  'mlp_reduced': default.MLP_REDUCED,
+}
 
 
 def get_config(variant: str = '') -> ConfigDict:
-  """variant: '', a method, a preset ('reduced', 'mlp'), or METHOD,PRESET."""
+  """variant: '', a method, a preset ('reduced', 'mlp', 'mlp_reduced'), or METHOD,PRESET."""
   return default.make(variant, PAPER, PRESETS)

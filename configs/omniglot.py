@@ -15,6 +15,7 @@ PAPER = {'data.name': 'omniglot', 'data.protocol': 'burda', 'adapt.weight_decay'
 PRESETS = {
   'reduced': default.REDUCED | {'data.protocol': 'raw28'},
   'mlp': default.MLP | {'data.protocol': 'raw28'},
+  'mlp_reduced': default.MLP_REDUCED | {'data.protocol': 'raw28'},
 }
 
 
