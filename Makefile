@@ -18,6 +18,7 @@ test: $(STAMP)
 bench: $(STAMP)
 	$(RUN) -m benchmarks.synthetic
 	$(RUN) -m benchmarks.images
+	$(RUN) -m benchmarks.methods
 
 lint: $(STAMP)
 	$(RUN) -m ruff check --fix .

@@ -14,7 +14,6 @@ import json
 import math
 import os
 import pathlib
-import platform
 import re
 import subprocess
 import sys
@@ -26,7 +25,6 @@ from benchmarks import timing  # first: it configures jax
 # isort: split
 import jax
 import jax.numpy as jnp
-import jaxlib
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -275,23 +273,7 @@ def main(rounds: int) -> None:
     times |= section.times
     rows |= section.rows
     memory[measure.__name__.removeprefix('measure_')] = timing.peak_megabytes()
-  device = jax.devices()[0]
-  machine = {
-    'device': f'{jax.device_count()} x {device.device_kind} ({platform.machine()})',
-    'cores': len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count(),
-    'python': platform.python_version(),
-    'jax': jax.__version__,
-    'jaxlib': jaxlib.__version__,
-  }
-  results = {
-    'ratios': rows,
-    'milliseconds': times,
-    'peak_memory_mb': memory,
-    'machine': machine,
-    'rounds': rounds,
-  }
-  timing.print_tables(results)
-  (ROOT / 'benchmarks' / 'images.json').write_text(json.dumps(results, indent=1) + '\n')
+  timing.show_and_save('images', Section(times, rows), memory, rounds)
 
 
 if __name__ == '__main__':

@@ -7,6 +7,8 @@ or not by the ratio of the minima of wall time; nothing here passes or fails.
 
 import json
 import os
+import pathlib
+import platform
 import resource
 import statistics
 import sys
@@ -21,6 +23,7 @@ configure_jax()  # before jax loads
 
 import jax
 import jax.numpy as jnp
+import jaxlib
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -114,6 +117,28 @@ def peak_megabytes() -> float:
   """Of this process so far."""
   scale = 1e6 if sys.platform == 'darwin' else 1e3
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
+
+
+def show_and_save(name: str, section: Section, memory: dict[str, float], rounds: int) -> None:
+  """Prints the tables, writes benchmarks/<name>.json; memory: megabytes at peak by name."""
+  device = jax.devices()[0]
+  machine = {
+    'device': f'{jax.device_count()} x {device.device_kind} ({platform.machine()})',
+    'cores': len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count(),
+    'python': platform.python_version(),
+    'jax': jax.__version__,
+    'jaxlib': jaxlib.__version__,
+  }
+  results = {
+    'ratios': section.rows,
+    'milliseconds': section.times,
+    'peak_memory_mb': memory,
+    'machine': machine,
+    'rounds': rounds,
+  }
+  print_tables(results)
+  path = pathlib.Path(__file__).parent / f'{name}.json'
+  path.write_text(json.dumps(results, indent=1) + '\n')
 
 
 def print_tables(results: dict) -> None:

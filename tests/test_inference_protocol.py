@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from iavae import bounds, inference, networks
+from iavae import bounds, inference, networks, posteriors
 from iavae.models import linear_gaussian
 
 NOISE = 0.5
@@ -133,3 +133,51 @@ def test_training_approaches_the_evidence(method, params):
 def test_unknown_method_is_named_with_its_neighbor():
   with pytest.raises(ValueError, match=r"unknown method 'amortised'.*Did you mean 'amortized'\?"):
     inference.find('amortised')
+
+
+@pytest.mark.parametrize('family_name', posteriors.names())
+@pytest.mark.parametrize('name', inference.names())
+def test_every_method_takes_every_family(name, family_name):
+  """By shapes only, which costs no compilation: infer and loss agree on what they make."""
+  family = posteriors.make(family_name)
+  encoder = networks.mlp((8,), family.heads(2), 'tanh')
+  method = inference.find(name).make(MODEL, encoder, family=family, **OPTIONS.get(name, {}))
+  params = jax.eval_shape(method.init, RNG, X[0])
+  q = jax.eval_shape(method.infer, params, X[0], RNG)
+  plain = inference.find('amortized').make(MODEL, encoder, family=family)
+  heads = jax.eval_shape(plain.infer, jax.eval_shape(plain.init, RNG, X[0]), X[0], RNG)
+  assert jax.tree.structure(q) == jax.tree.structure(heads)
+  assert jax.tree.map(lambda a: a.shape, q) == jax.tree.map(lambda a: a.shape, heads)
+  loss, metrics = jax.eval_shape(method.loss, params, X[0], RNG, 1.0)
+  assert loss.shape == metrics['elbo'].shape == metrics['kl'].shape == ()
+
+
+def test_a_variant_names_the_family_that_it_cannot_use():
+  """VAE+SVI+KL evaluates its draws under another posterior."""
+  for family_name in posteriors.names():
+    family = posteriors.make(family_name)
+    encoder = networks.mlp((8,), family.heads(2), 'tanh')
+    method = inference.find('semi_amortized').make(MODEL, encoder, variant='svi_kl', family=family)
+    params = jax.eval_shape(method.init, RNG, X[0])
+    if family_name in ('planar', 'radial', 'iaf', 'auxiliary'):
+      with pytest.raises(ValueError, match='cannot evaluate a z that it did not draw'):
+        jax.eval_shape(method.loss, params, X[0], RNG, 1.0)
+    else:
+      assert jax.eval_shape(method.loss, params, X[0], RNG, 1.0)[0].shape == ()
+
+
+@pytest.mark.parametrize('family_name', ['full_covariance', 'iaf'])
+@pytest.mark.parametrize('name', ['instance_adaptive', 'semi_amortized'])
+def test_the_loss_with_a_flow_is_minus_its_elbo(name, family_name):
+  """And its gradient reaches every trained leaf, one step away from where flows start."""
+  flow = {'hidden': 4, 'context_dim': 3} if family_name == 'iaf' else {}
+  family = posteriors.make(family_name, **flow)
+  encoder = networks.mlp((4,), family.heads(2), 'tanh')
+  options = OPTIONS.get(name, {}) | ({'num_steps': 2} if name == 'semi_amortized' else {})
+  method = inference.find(name).make(MODEL, encoder, family=family, **options)
+  params = jax.tree.map(lambda a: a + 0.02, jax.jit(method.init)(RNG, X[0]))
+  of_loss = jax.jit(jax.value_and_grad(method.loss, has_aux=True))
+  (loss, metrics), gradient = of_loss(params, X[0], RNG, 1.0)
+  assert float(loss) == pytest.approx(-float(metrics['elbo']), rel=1e-5)
+  for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+    assert np.all(np.isfinite(leaf)) and np.any(leaf != 0), jax.tree_util.keystr(path)
