@@ -44,5 +44,12 @@ def get_config(method: str = 'instance_adaptive') -> ConfigDict:
   config.controls = ('static', 'continued', 'unfrozen', 'relu', 'silu', 'glu')
   config.widths = (2, 3, 4, 6, 8, 10, 12, 14, 16, 18, 20)  # Figure 7, hidden units; () skips it
   config.refinement_steps = (0, 1, 2, 5, 10, 20, 50)  # test-time steps of Adam; () skips them
+
+  # Rows of --config.experiment=synthetic_methods: methods, posterior families, modulations
+  config.methods = (
+    *('amortized', 'instance_adaptive', 'denoising', 'hybrid', 'semi_amortized', 'adam_refined'),
+    *('svi', 'iterative', 'full_covariance', 'autoregressive', 'planar', 'radial', 'realnvp'),
+    *('auxiliary', 'iaf', 'maf', 'film', 'lora', 'expert_kernels', 'trunk', 'gradient'),
+  )
   config.lock()
   return config

@@ -23,7 +23,7 @@ OPTIONS = {
   'hybrid': {'num_steps': 3, 'learning_rate': 0.003},
   'iterative': {'hidden': 16, 'num_steps': 3},
   'semi_amortized': {'num_steps': 5, 'learning_rate': 0.002},
-  'svi': {'num_steps': 500, 'learning_rate': 0.005},
+  'svi': {'num_steps': 500, 'learning_rate': 0.005, 'optimizer': 'momentum'},
   'denoising': {'noise_scale': 0.05},
 }
 

@@ -37,7 +37,11 @@ SCRATCH_CONTROLS = {'relu': 8, 'silu': 8, 'glu': 5}
 WARM_CONTROLS = ('static', 'continued', 'unfrozen')
 
 CHECKS: dict[str, config_lib.Check] = {
-  'experiment': config_lib.one_of('synthetic'),
+  'experiment': config_lib.one_of('synthetic', 'synthetic_methods'),
+  'methods': (
+    lambda v: isinstance(v, tuple) and all(isinstance(name, str) for name in v),
+    'a tuple of names',
+  ),
   'method': (lambda v: isinstance(v, str), 'a name'),
   'seed': config_lib.SEED,
   'num_bases': config_lib.NATURAL,
@@ -87,7 +91,11 @@ def _make_encoder(hidden: int, activation: str) -> Network:
   return networks.mlp((hidden,), HEADS, activation)
 
 
-def _init(method: InferenceMethod, seed: int, stage: str, num_models: int, x: Array) -> Params:
+def init_models(
+  method: InferenceMethod, seed: int, stage: str, num_models: int, x: Array
+) -> Params:
+  """Fresh params of so many models, leading axis [M]; x: [N, 3]."""
+
   def init(rng: Array, x: Array) -> Params:
     return jax.vmap(method.init, in_axes=(0, None))(model_rngs(rng, num_models), x[0])
 
@@ -108,7 +116,7 @@ def pretrain_stage(config: ConfigDict, x: Array) -> train.Stage:
   """The base VAEs; x: [N, 3]."""
   encoder = _make_encoder(config.encoder.hidden, config.encoder.activation)
   method = amortized.make(synthetic.make(config.data.noise_scale), encoder)
-  params = _init(method, config.seed, 'pretrain', config.num_bases, x)
+  params = init_models(method, config.seed, 'pretrain', config.num_bases, x)
   return train.Stage('pretrain', method, params, (), config.training.max_epochs)
 
 
@@ -123,7 +131,7 @@ def adapt_stage(config: ConfigDict, x: Array, bases: Params) -> train.Stage:
   model = synthetic.make(config.data.noise_scale)
   encoder = _make_encoder(config.encoder.hidden, config.encoder.activation)
   method = module.make(model, encoder, **_hypernetwork_options(config, config.method))
-  fresh = _init(method, config.seed, 'adapt', config.num_bases * config.num_seeds, x)
+  fresh = init_models(method, config.seed, 'adapt', config.num_bases * config.num_seeds, x)
   repeat = functools.partial(jnp.repeat, repeats=config.num_seeds, axis=0)
   params = _with_encoder(fresh, jax.tree.map(repeat, bases['inference']['encoder']))
   frozen = getattr(module, 'FROZEN', ())
@@ -144,7 +152,7 @@ def control_stage(config: ConfigDict, x: Array, bases: Params, name: str) -> tra
   model = synthetic.make(config.data.noise_scale)
   if name in SCRATCH_CONTROLS:
     method = amortized.make(model, _make_encoder(SCRATCH_CONTROLS[name], name))
-    params = _init(method, config.seed, name, config.num_bases, x)
+    params = init_models(method, config.seed, name, config.num_bases, x)
     return train.Stage(name, method, params, (), 2 * config.training.max_epochs)
   encoder = _make_encoder(config.encoder.hidden, config.encoder.activation)
   options = _hypernetwork_options(config, 'instance_adaptive')
@@ -158,7 +166,7 @@ def control_stage(config: ConfigDict, x: Array, bases: Params, name: str) -> tra
     'unfrozen': (functools.partial(instance_adaptive.make, **options), ()),
   }[name]
   method = make(model, encoder)
-  fresh = _init(method, config.seed, name, config.num_bases, x)
+  fresh = init_models(method, config.seed, name, config.num_bases, x)
   params = _with_encoder(fresh, bases['inference']['encoder'])
   return train.Stage(name, method, params, frozen, config.training.max_epochs)
 
@@ -174,7 +182,7 @@ def widths_stage(config: ConfigDict, x: Array) -> train.Stage:
 
   def init_width(width: int) -> Params:
     method = amortized.make(model, _make_encoder(width, 'relu'))
-    params = _init(method, config.seed, f'width{width}', config.num_bases, x)
+    params = init_models(method, config.seed, f'width{width}', config.num_bases, x)
     return _with_encoder(params, pad_width(params['inference']['encoder'], widest - width))
 
   params = jax.tree.map(lambda *a: jnp.concatenate(a), *map(init_width, config.widths))

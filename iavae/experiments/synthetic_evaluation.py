@@ -199,7 +199,8 @@ def _refinement(config: ConfigDict, pair: dict[str, DiagonalGaussian], x: Array)
   return result
 
 
-def _to_float64(tree: Any) -> Any:
+def to_float64(tree: Any) -> Any:
+  """Every array of a tree in double precision; needs `jax.enable_x64`."""
   return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), tree)
 
 
@@ -267,9 +268,9 @@ def _table3(
   return rows
 
 
-def _dead_units(config: ConfigDict, bases: Params, x: Array) -> np.ndarray:
+def dead_units(config: ConfigDict, bases: Params, x: Array) -> np.ndarray:
   """Dead hidden units of every base VAE, [num_bases]; only a ReLU can die."""
-  encoders = _to_float64(bases['inference']['encoder'])
+  encoders = to_float64(bases['inference']['encoder'])
   counts = jax.vmap(networks.num_dead_units, in_axes=(0, None))(encoders, x)
   return np.asarray(counts) * (config.encoder.activation == 'relu')
 
@@ -280,12 +281,12 @@ def _evaluate(config: ConfigDict, x: Array, z: Array, stages: Stages) -> tuple[d
   exact = exact_references(x, noise_scale)
   optimal = float(exact['elbo_optimal'].mean())
   posteriors = {
-    name: infer_all(stage.method, _to_float64(trained.params), x)
+    name: infer_all(stage.method, to_float64(trained.params), x)
     for name, (stage, trained) in stages.items()
   }
   metrics = {name: model_metrics(q, x, noise_scale) for name, q in posteriors.items()}
-  dead_units = _dead_units(config, stages['pretrain'][1].params, x)
-  table2 = _table2(metrics['pretrain'], metrics['adapt'], dead_units, optimal)
+  dead = dead_units(config, stages['pretrain'][1].params, x)
+  table2 = _table2(metrics['pretrain'], metrics['adapt'], dead, optimal)
   chosen = _pair(metrics, config.num_seeds)
   adapted = chosen['base'] * config.num_seeds + chosen['seed']
   pair = {
@@ -314,7 +315,7 @@ def evaluate(config: ConfigDict, x: Array, z: Array, stages: Stages) -> tuple[di
   """
   began = time.perf_counter()
   with jax.enable_x64(True):
-    results, per_example = _evaluate(config, _to_float64(x), _to_float64(z), stages)
+    results, per_example = _evaluate(config, to_float64(x), to_float64(z), stages)
   seconds = {name: stages[name][1].seconds for name in ('pretrain', 'adapt')}
   seconds['evaluate'] = time.perf_counter() - began
   seconds['total'] = seconds['evaluate'] + sum(trained.seconds for _, trained in stages.values())
