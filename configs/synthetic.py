@@ -37,6 +37,8 @@ def get_config(method: str = 'instance_adaptive') -> ConfigDict:
   config.training.learning_rate = 1e-4  # of Adam
   config.training.batch_size = 32  # examples
   config.training.max_epochs = 1000  # of each of the two stages
+  config.training.schedule = 'constant'  # or 'cosine': the rate falls to 0 in max_epochs
+  config.training.max_norm = 0.0  # gradients are clipped to this norm; 0: they are not
   config.training.patience = 100  # epochs without a better training ELBO
   config.training.epochs_per_call = 50  # between two checkpoints
 
@@ -45,11 +47,13 @@ def get_config(method: str = 'instance_adaptive') -> ConfigDict:
   config.widths = (2, 3, 4, 6, 8, 10, 12, 14, 16, 18, 20)  # Figure 7, hidden units; () skips it
   config.refinement_steps = (0, 1, 2, 5, 10, 20, 50)  # test-time steps of Adam; () skips them
 
+  config.train_base = False  # True: the base encoder is trained along with a modulation
   # Rows of --config.experiment=synthetic_methods: methods, posterior families, modulations
   config.methods = (
     *('amortized', 'instance_adaptive', 'denoising', 'hybrid', 'semi_amortized', 'adam_refined'),
     *('svi', 'iterative', 'full_covariance', 'autoregressive', 'planar', 'radial', 'realnvp'),
     *('auxiliary', 'iaf', 'maf', 'film', 'lora', 'expert_kernels', 'trunk', 'gradient'),
+    *('linear', 'energy', 'energy:static', 'energy:shuffled'),
   )
   config.lock()
   return config

@@ -16,7 +16,7 @@ import numpy as np
 import optax
 
 from iavae.freezing import merge
-from iavae.types import Array, InferenceMethod, Params
+from iavae.types import BATCH, Array, InferenceMethod, Params
 
 MAX_EXAMPLES = 46_340  # so that products of two indices fit in int32
 
@@ -75,7 +75,8 @@ def _make_epoch(
     params: Params, frozen: Params, x: Array, rngs: Array, weight: Array
   ) -> tuple[Array, Array]:
     full = merge(params, frozen)
-    losses, metrics = jax.vmap(method.loss, in_axes=(None, 0, 0, None))(full, x, rngs, 1.0)
+    loss = jax.vmap(method.loss, in_axes=(None, 0, 0, None), axis_name=BATCH)
+    losses, metrics = loss(full, x, rngs, 1.0)
     return weight @ losses / jnp.sum(weight), weight @ metrics['elbo']
 
   def epoch(

@@ -52,6 +52,8 @@ class Hyperparameters(NamedTuple):
   max_epochs: int
   patience: int
   epochs_per_call: int
+  schedule: str = 'constant'
+  max_norm: float = 0.0
 
 
 class Trained(NamedTuple):
@@ -60,6 +62,18 @@ class Trained(NamedTuple):
   params: Params
   epochs: np.ndarray
   seconds: float
+
+
+def _make_optimizer(
+  hyperparameters: Hyperparameters, max_epochs: int, num_examples: int
+) -> optax.GradientTransformation:
+  rate = hyperparameters.learning_rate
+  if hyperparameters.schedule == 'cosine':
+    num_batches = -(-num_examples // hyperparameters.batch_size)
+    rate = optax.cosine_decay_schedule(rate, max_epochs * num_batches)
+  if not hyperparameters.max_norm:
+    return optax.adam(rate)
+  return optax.chain(optax.clip_by_global_norm(hyperparameters.max_norm), optax.adam(rate))
 
 
 def run(
@@ -83,7 +97,7 @@ def run(
   trained, frozen = partition(stage.params, stage.frozen)
   program = ensemble.make_program(
     stage.method,
-    optax.adam(hyperparameters.learning_rate),
+    _make_optimizer(hyperparameters, stage.max_epochs, len(x)),
     batch_size=hyperparameters.batch_size,
     max_epochs=stage.max_epochs,
     patience=hyperparameters.patience,

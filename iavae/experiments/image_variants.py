@@ -27,9 +27,9 @@ CONTROLS = (
   'frozen_decoder',
   'wider',
 )
-# The paper's is linear; `linear` is its form for the synthetic experiment
+# The paper's for images; `linear` and `energy` are for few inputs
 MODULATIONS = {'paper': 'layerwise'} | {
-  name: name for name in hypernetworks.names() if name not in ('layerwise', 'linear')
+  name: name for name in hypernetworks.names() if name not in ('layerwise', 'linear', 'energy')
 }
 
 

@@ -62,7 +62,13 @@ CHECKS: dict[str, config_lib.Check] = {
   'training.learning_rate': config_lib.POSITIVE,
   'training.batch_size': config_lib.NATURAL,
   'training.max_epochs': config_lib.NATURAL,
+  'training.schedule': config_lib.one_of('constant', 'cosine'),
+  'training.max_norm': (
+    lambda v: not isinstance(v, bool) and 0 <= v <= 1e37,
+    'a finite number, 0 or more',
+  ),
   'training.patience': config_lib.NATURAL,
+  'train_base': (lambda v: isinstance(v, bool), 'True or False'),
   'training.epochs_per_call': config_lib.NATURAL,
   'controls': config_lib.some_of(*WARM_CONTROLS, *SCRATCH_CONTROLS),
   'widths': config_lib.increasing(1),

@@ -20,6 +20,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
+from iavae import config as config_lib
 from iavae import hypernetworks, inference, posteriors, provenance, train
 from iavae.bounds import elbo
 from iavae.errors import ConfigError
@@ -28,7 +29,7 @@ from iavae.experiments import synthetic_evaluation as evaluation
 from iavae.models import synthetic
 from iavae.posteriors.gaussian import DiagonalGaussian
 from iavae.rng import model_rngs, purpose_rng
-from iavae.types import Array, InferenceMethod, Network, Params
+from iavae.types import BATCH, Array, InferenceMethod, Network, Params
 from iavae.workdir import write_arrays, write_text
 
 CHECKS = protocol.CHECKS
@@ -37,27 +38,32 @@ NUM_SAMPLES = 100  # draws of z of a posterior without exact ELBO
 
 # Of the size of this problem: 20 parameters in the base, latents a tenth wide
 OPTIONS: dict[str, dict[str, Any]] = {
-  'semi_amortized': {'optimizer': 'adam', 'learning_rate': 0.05},
-  'adam_refined': {'learning_rate': 0.05},
+  'semi_amortized': {'optimizer': 'adam', 'learning_rate': 0.05, 'num_steps': 10},
+  'adam_refined': {'learning_rate': 0.05, 'num_steps': 20},
   'hybrid': {'learning_rate': 0.05},
   'iterative': {'hidden': 8},
   'denoising': {'noise_scale': 0.1},
 }
 FLOW = {'hidden': 8, 'context_dim': 4, 'num_steps': 4}
 TRUNK = {'trunk_dim': 4, 'early_layers': True, 'rank': 2, 'num_experts': 2, 'num_steps': 1}
+CONDITIONS = {'': 'x', 'static': 'zeros', 'shuffled': 'other'}
 MODULATIONS = tuple(name for name in hypernetworks.names() if name != 'layerwise')
 
 
 def known_rows() -> tuple[str, ...]:
-  """Everything that config.methods may name."""
-  return (*inference.names(), *posteriors.names(), *MODULATIONS)
+  """Everything that config.methods may name: a modulation with its controls, too."""
+  controls = [
+    f'{name}:{condition}' for name in MODULATIONS for condition in CONDITIONS if condition
+  ]
+  return (*inference.names(), *posteriors.names(), *MODULATIONS, *controls)
 
 
 def check(config: ConfigDict) -> None:
   """Raises ConfigError for a row that is not one."""
   unknown = [name for name in config.methods if name not in known_rows()]
   if unknown:
-    raise ConfigError(f'--config.methods: {unknown[0]!r} is not one of {", ".join(known_rows())}')
+    hint = config_lib.suggestion(unknown[0], list(known_rows()))
+    raise ConfigError(f'--config.methods: {unknown[0]!r} is not a row.{hint}')
 
 
 def make_method(config: ConfigDict, name: str) -> tuple[InferenceMethod, tuple[str, ...]]:
@@ -65,15 +71,17 @@ def make_method(config: ConfigDict, name: str) -> tuple[InferenceMethod, tuple[s
   model = synthetic.make(config.data.noise_scale)
   family, options = posteriors.make('gaussian'), dict(OPTIONS.get(name, {}))
   method, frozen = name, ()
+  modulation, _, condition = name.partition(':')
   if name in posteriors.names():
     known = posteriors.defaults(name)
     family = posteriors.make(name, **{k: v for k, v in FLOW.items() if k in known})
     method = 'amortized'
-  elif name in MODULATIONS:
-    known = hypernetworks.defaults(name)
-    sizes = {k: v for k, v in TRUNK.items() if k in known}
-    method, options = 'instance_adaptive', {'hypernetwork': name} | sizes
-  if method in inference.names():
+  elif modulation in MODULATIONS:
+    known = hypernetworks.defaults(modulation)
+    sizes = {k: v for k, v in TRUNK.items() if k in known and modulation != 'energy'}
+    method = 'instance_adaptive'
+    options = {'hypernetwork': modulation, 'condition': CONDITIONS[condition]} | sizes
+  if name in inference.names() or not config.train_base:
     frozen = inference.frozen(method, options.get('of'))
   encoder = _make_encoder(config, family.heads(synthetic.LATENT_DIM))
   return inference.find(method).make(model, encoder, family=family, **options), frozen
@@ -86,7 +94,7 @@ def _make_encoder(config: ConfigDict, heads: dict[str, int]) -> Network:
 def _stage(config: ConfigDict, x: Array, bases: Params, name: str) -> train.Stage:
   """One model from every base; heads that a base does not have start at zero."""
   method, frozen = make_method(config, name)
-  stage = f'methods_{name}'
+  stage = f'methods_{name}'.replace(':', '_')
   params = protocol.init_models(method, config.seed, stage, config.num_bases, x)
   inference_params = dict(params['inference'])
   if 'encoder' in inference_params:
@@ -108,10 +116,12 @@ def _elbos(method: InferenceMethod, params: Params, x: Array, config: ConfigDict
       return synthetic.elbo(q, x, config.data.noise_scale)
     return elbo(model, params['model'], q, x, rng_elbo, NUM_SAMPLES)
 
+  size = max(d for d in range(1, evaluation.CHUNK + 1) if len(x) % d == 0)
+  pieces = x.reshape(-1, size, x.shape[1]), model_rngs(rng, len(x)).reshape(-1, size)
+
   def of_model(inputs: tuple[Params, Array]) -> Array:
-    one = lambda example: of_example(inputs[0], *example)  # noqa: E731
-    rngs = model_rngs(rng, len(x))
-    return jnp.mean(jax.lax.map(one, (x, rngs), batch_size=evaluation.CHUNK))
+    chunk = jax.vmap(of_example, in_axes=(None, 0, 0), axis_name=BATCH)
+    return jnp.mean(jax.lax.map(lambda piece: chunk(inputs[0], *piece), pieces))
 
   models = params, jnp.arange(config.num_bases)  # a method may have no params at all
   return np.asarray(jax.jit(lambda models: jax.lax.map(of_model, models))(models))

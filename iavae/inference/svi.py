@@ -4,9 +4,8 @@ l_0 = 0 (the prior, for Gaussians), l_{t+1} = l_t + step(grad ELBO(l_t, theta, x
 parameters l; theta follows the ELBO at l_T, held fixed    (Hoffman et al., arXiv:1206.7051; the row
 SVI of Kim et al., arXiv:1802.02550, section 4.1).
 
-Differs from the papers: Adam, as plain steps at the rate of Kim et al. are far from done after 20 of
-them where posteriors are narrow; theirs is there as 'momentum', example by example, see
-`refine.kim_momentum`.
+Differs from the papers: Adam, as 20 plain steps at the rate of Kim et al. are far from enough where
+posteriors are narrow; theirs is there as 'momentum', example by example (`refine.kim_momentum`).
 """
 
 import jax

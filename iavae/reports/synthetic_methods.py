@@ -10,12 +10,18 @@ from iavae.reports import image_numbers
 from iavae.reports.record import PerExample, Report, Shown
 from iavae.tables import Results, Table, number, spread
 
-_OWN = {'base': 'VAE (base)', 'instance_adaptive': 'IA-VAE', 'linear': 'IA-VAE'}
+_OWN = {
+  'base': 'VAE (base)',
+  'instance_adaptive': 'IA-VAE',
+  'linear': "IA-VAE's modulation",
+  'energy': 'energy-normalized FiLM',
+}
 
 
 def _label(row: Mapping[str, Any]) -> str:
-  name = row['method']
-  return _OWN.get(name) or image_numbers.METHODS.get(name, name)
+  name, _, condition = row['method'].partition(':')
+  named = _OWN.get(name) or image_numbers.METHODS.get(name, name)
+  return named + {'': '', 'static': ', without x', 'shuffled': ", another's x"}[condition]
 
 
 def rows(results: Results) -> Table:
