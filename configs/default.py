@@ -75,8 +75,10 @@ def _inference_options(method: str) -> ConfigDict:
   if method not in inference.names():
     return ConfigDict()  # the name is checked later, with all else
   options = inference.find(method).DEFAULTS
-  # Given by config.modulation and by the controls
-  return ConfigDict({k: v for k, v in options.items() if k not in ('hypernetwork', 'condition')})
+  # Given by config.modulation, config.adapt and by the controls
+  return ConfigDict(
+    {k: v for k, v in options.items() if k not in ('hypernetwork', 'condition', 'estimator')}
+  )
 
 
 def get_config(method: str = 'instance_adaptive') -> ConfigDict:
@@ -143,6 +145,7 @@ def get_config(method: str = 'instance_adaptive') -> ConfigDict:
   config.adapt.decoder_learning_rate = 5e-5
   config.adapt.weight_decay = 0.0  # coupled, of all that is trained
   config.adapt.schedule = 'constant'  # or 'cosine'
+  config.adapt.estimator = 'standard'  # or 'antithetic': two draws, less noise, see iavae/bounds.py
   config.adapt.train_base = False  # True: IA-VAE's base encoder is trained along
   config.adapt.train_decoder = True  # False: no method of the second stage changes the decoder
 

@@ -74,6 +74,7 @@ CHECKS: dict[str, config_lib.Check] = {
   'adapt.decoder_learning_rate': config_lib.POSITIVE,
   'adapt.weight_decay': _RATE,
   'adapt.schedule': _SCHEDULE,
+  'adapt.estimator': config_lib.one_of('standard', 'antithetic'),
   'adapt.train_base': _FLAG,
   'adapt.train_decoder': _FLAG,
   'training.batch_size': config_lib.NATURAL,

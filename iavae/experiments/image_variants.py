@@ -66,7 +66,9 @@ def _method_and_frozen(
 ) -> tuple[InferenceMethod, tuple[str, ...]]:
   norms = _norms(images.encoder, images.shape)
   if name in ('continued', 'decoder_only', 'encoder_only') or name in posteriors.names():
-    plain = amortized.make(images.model, images.encoder, family=images.family)
+    plain = amortized.make(
+      images.model, images.encoder, estimator=config.adapt.estimator, family=images.family
+    )
     some = {'decoder_only': ('inference',), 'encoder_only': ('model', *norms)}
     return plain, some.get(name, norms)
   options: dict[str, object] = {}
@@ -81,6 +83,8 @@ def _method_and_frozen(
   of = options.get('of', inference.find(method).DEFAULTS.get('of'))
   if 'instance_adaptive' in (method, of):
     options = _modulation_options(config, modulation) | options
+  if 'estimator' in inference.find(of or method).DEFAULTS:
+    options = {'estimator': config.adapt.estimator} | options
   frozen = inference.frozen(method, of)
   if config.adapt.train_base or not frozen:
     frozen = norms if method not in ('svi', 'iterative') else ()
@@ -145,7 +149,8 @@ def _make_wider(config: ConfigDict, images: Images) -> Variant:
   while not is_enough(enough):
     enough *= 2
   encoder = make(bisect.bisect_left(range(enough + 1), True, key=is_enough))
-  method = amortized.make(images.model, encoder, family=images.family)
+  estimator = config.adapt.estimator
+  method = amortized.make(images.model, encoder, estimator=estimator, family=images.family)
   positions = 1
   if config.model.encoder == 'resnet':
     positions = math.prod(size >> config.model.encoder_blocks for size in images.shape[:2])

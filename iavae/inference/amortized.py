@@ -17,7 +17,9 @@ from iavae.types import (
   PosteriorFamily,
 )
 
-DEFAULTS: dict[str, object] = {}
+DEFAULTS: dict[str, object] = {
+  'estimator': 'standard',  # of the training loss, or 'antithetic', see `bounds.antithetic_loss`
+}
 
 
 def init_inference(encoder: Network, family: PosteriorFamily, rng: Array, x: Array) -> Params:
@@ -31,6 +33,7 @@ def make(
   model: GenerativeModel,
   encoder: Network,
   *,
+  estimator: str = 'standard',
   family: PosteriorFamily = gaussian.MEAN_FIELD,
 ) -> InferenceMethod:
   """A VAE; params['inference'] = {'encoder': phi} and what the family shares.
@@ -39,7 +42,13 @@ def make(
     encoder: of x: [H, W, C] or [D] to the heads of the family. One with batch normalization
       normalizes by the batch in training; without its `apply_train`, by the running moments, as
       `infer` always does.
+
+  Raises:
+    ValueError: for an unknown estimator, or one that batch normalization does not go with.
   """
+
+  if encoder.apply_train and estimator != 'standard':
+    raise ValueError('an encoder with batch normalization trains with the standard estimator')
 
   def init(rng: Array, x: Array) -> Params:
     rng_model, rng_encoder = jax.random.split(rng)
@@ -56,7 +65,7 @@ def make(
   return InferenceMethod(
     init=init,
     infer=infer,
-    loss=bound_loss(model, infer),
+    loss=bound_loss(model, infer, estimator),
     infer_train=infer_train if encoder.apply_train else None,
     posterior=lambda params, heads: family.posterior(params['inference'], heads),
   )

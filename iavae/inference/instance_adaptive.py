@@ -38,6 +38,7 @@ from iavae.types import (
 DEFAULTS: dict[str, object] = {
   'hypernetwork': 'linear',  # a module of iavae.hypernetworks; its own hyperparameters follow
   'condition': 'x',  # what h reads: 'x', 'zeros' (the static control), or 'other' (see `make`)
+  'estimator': 'standard',  # of the training loss, or 'antithetic', see `bounds.antithetic_loss`
   'factored': True,  # False: the definition, with weights of its own for every example
 }
 FROZEN = ('inference/encoder',)
@@ -66,6 +67,7 @@ def make(
   *,
   hypernetwork: str = 'linear',
   condition: str = 'x',
+  estimator: str = 'standard',
   factored: bool = True,
   family: PosteriorFamily = gaussian.MEAN_FIELD,
   **hyperparameters: object,
@@ -144,5 +146,7 @@ def make(
     heads, total = run(params, x, rng_steps)
     return loss_of_last(model, family, params, (heads, total, len(steps)), x, rng_loss, beta)
 
-  loss = loss_of_steps if len(steps) > 1 else bound_loss(model, infer)
+  if len(steps) > 1 and estimator != 'standard':
+    raise ValueError('several steps are trained with the standard estimator')
+  loss = loss_of_steps if len(steps) > 1 else bound_loss(model, infer, estimator)
   return InferenceMethod(init=init, infer=infer, loss=loss)

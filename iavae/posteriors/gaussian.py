@@ -26,6 +26,11 @@ class DiagonalGaussian(NamedTuple):
     z = self.mean + jnp.exp(self.log_scale) * noise
     return z, jnp.sum(norm.logpdf(noise) - self.log_scale)
 
+  def antithetic_pair(self, rng: Array) -> Array:
+    """Two draws whose noises are each other's negative, [2, Z]."""
+    noise = jnp.exp(self.log_scale) * jax.random.normal(rng, self.mean.shape, self.mean.dtype)
+    return jnp.stack([self.mean + noise, self.mean - noise])
+
   def log_prob(self, z: Array) -> Array:
     """log q(z) of z: [Z], [] in nats."""
     return jnp.sum(norm.logpdf(z, self.mean, jnp.exp(self.log_scale)))
