@@ -49,7 +49,7 @@ MLP_REDUCED = MLP | {
   'num_seeds': 3,
   'data.num_train': 20000,
   'data.num_validation': 2000,
-  'data.num_test': 2000,
+  'data.num_test': 1000,
   'pretrain.num_epochs': 60,
   'pretrain.schedule': 'cosine',
   'adapt.num_epochs': 5,
@@ -58,8 +58,8 @@ MLP_REDUCED = MLP | {
   'adapt.weight_decay': 0.0,
   'adapt.schedule': 'cosine',
   'training.batch_size': 100,
-  'evaluation.iwae_samples': 100,
-  'evaluation.gap_examples': 200,
+  'evaluation.iwae_samples': 20,
+  'evaluation.gap_examples': 100,
 }
 
 

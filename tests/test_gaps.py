@@ -1,0 +1,52 @@
+"""Amortization gaps against a model whose best posterior is known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from iavae import networks
+from iavae.gaps import make_amortization_gap
+from iavae.inference import amortized, hybrid
+from iavae.models import linear_gaussian
+
+NOISE = 0.5
+MODEL = linear_gaussian.make(data_dim=3, latent_dim=2, noise_scale=NOISE)
+ENCODER = networks.mlp((4,), {'mean': 2, 'log_var': 2}, 'tanh')
+X = np.random.default_rng(0).integers(0, 2, (6, 3)).astype(np.uint8)
+
+
+def params_of(method):
+  return jax.jit(method.init)(jax.random.key(1), jnp.zeros(3))
+
+
+def test_the_gap_is_the_divergence_from_the_exact_posterior():
+  """q* is exact here, so L[q*] - L[q] = KL(q || p(z | x)): within 5 standard errors and .05."""
+  method = amortized.make(MODEL, ENCODER)
+  params, draws = params_of(method), 2000
+  measure = make_amortization_gap(MODEL, method, evaluation_samples=draws, at_once=4)
+  found = measure(params, X, jax.random.key(2))
+  for i, x in enumerate(X.astype(np.float32)):
+    q = method.infer(params, x, None)
+    exact = linear_gaussian.posterior(params['model'], x, NOISE)
+    gap = float(q.kl(exact))
+    evidence = float(linear_gaussian.log_evidence(params['model'], x, NOISE))
+    z = q.mean + jnp.exp(q.log_scale) * jax.random.normal(jax.random.key(3), (4000, 2))
+    likelihood = jax.vmap(lambda z, x=x: MODEL.log_likelihood(params['model'], x, z))(z)
+    error = float(jnp.std(likelihood)) / np.sqrt(draws)
+    assert gap > 1
+    assert abs(found['amortization_gap'][i] - gap) < 5 * error + 0.05
+    assert abs(found['elbo_optimal'][i] - evidence) < 0.05
+  np.testing.assert_allclose(
+    found['elbo_optimal'] - found['elbo'], found['amortization_gap'], rtol=1e-5
+  )
+
+
+def test_a_method_that_refines_has_less_of_it():
+  plain, refined = amortized.make(MODEL, ENCODER), hybrid.make(MODEL, ENCODER, num_steps=50)
+  params = params_of(plain)
+  gaps = [
+    make_amortization_gap(MODEL, m, evaluation_samples=200, at_once=6)(params, X, jax.random.key(0))
+    for m in (plain, refined)
+  ]
+  assert np.all(gaps[1]['amortization_gap'] < 0.5 * gaps[0]['amortization_gap'])
+  assert np.all(gaps[1]['amortization_gap'] >= 0)
