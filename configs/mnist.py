@@ -15,6 +15,7 @@ PRESETS = {
   'reduced': default.REDUCED,
   'mlp': default.MLP,
   'mlp_reduced': default.MLP_REDUCED,
+  'gated': default.GATED,
 }
 
 

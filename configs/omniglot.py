@@ -15,6 +15,13 @@ PAPER = {'data.name': 'omniglot', 'data.protocol': 'burda', 'adapt.weight_decay'
 PRESETS = {
   'reduced': default.REDUCED | {'data.protocol': 'raw28'},
   'mlp': default.MLP | {'data.protocol': 'raw28'},
+  'gated': default.GATED
+  | {
+    'data.protocol': 'raw28',
+    'pretrain.num_epochs': 130,
+    'adapt.num_epochs': 40,
+    'adapt.plain_learning_rate': 8e-3,
+  },
   'mlp_reduced': default.MLP_REDUCED | {'data.protocol': 'raw28'},
 }
 

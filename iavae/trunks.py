@@ -1,6 +1,6 @@
 """Hypernetworks with a trunk: how do the layers of an encoder share what is read of an example?
 
-  g = silu(T c + t) in R^trunk_dim,   phi_l(x) = phi_AVI,l + h_l(g; psi_l)
+  g = silu(T c + t) in R^trunk_dim (or another activation),   phi_l(x) = phi_AVI,l + h_l(g; psi_l)
 
 A layer has weights psi_l of its own, so that what c asks of one layer is not what it asks of the
 others: in the paper's [x; e_l] followed by a linear map, x and e_l never interact. A form is the
@@ -25,6 +25,7 @@ DEFAULTS: dict[str, object] = {
 # The layers that the features are made of, an MLP's first and a residual encoder's first block. An
 # encoder that reads the features has computed these; modulated, it would need them once more
 _EARLY = ('hidden_0', 'block0_')
+_HIDDEN = ('hidden_', 'block', 'down')  # all but the heads
 
 
 class Form(NamedTuple):
@@ -34,11 +35,15 @@ class Form(NamedTuple):
     init: psi but for the trunk's weights, from layers {name: {'kernel', 'bias'}} or their shapes.
     shift: the definition: {'kernel': Delta W_l, 'bias': Delta b_l} or one of them.
     apply: the fast path: the output of the modulated layer, from its input u.
+    activation: of the trunk.
+    heads: whether the layers that put out heads are modulated, too.
   """
 
   init: Callable[..., Params]  # (rng, layers, trunk_dim) -> psi
   shift: Callable[..., Params]  # (psi, name, layer, g) -> changes
   apply: Callable[..., Array]  # (psi, name, layer, g, u) -> W u + b
+  activation: Callable[[Array], Array] = jax.nn.silu
+  heads: bool = True
 
 
 def make_form(
@@ -83,22 +88,20 @@ def zero_layer(num_in: int, num_out: int) -> Params:
   return {'kernel': jnp.zeros((num_in, num_out)), 'bias': jnp.zeros(num_out)}
 
 
-def _modulated(base: Params, early_layers: bool) -> Params:
+def _modulated(base: Params, early_layers: bool, heads: bool) -> Params:
   """Those of the layers that a form changes."""
-  late = {name: layer for name, layer in base.items() if not name.startswith(_EARLY)}
-  parts = base if early_layers else late
-  return {name: layer for name, layer in parts.items() if 'kernel' in layer}
+
+  def changes(name: str) -> bool:
+    is_early, is_head = name.startswith(_EARLY), not name.startswith(_HIDDEN)
+    return (early_layers or not is_early) and (heads or not is_head)
+
+  return {name: layer for name, layer in base.items() if 'kernel' in layer and changes(name)}
 
 
 def _check(trunk_dim: object, early_layers: object) -> None:
   check_naturals(trunk_dim=trunk_dim)
   if not isinstance(early_layers, bool):
     raise ValueError(f'early_layers is True or False, not {early_layers!r}')
-
-
-def _read(psi: Params, c: Array) -> Array:
-  """g: [trunk_dim]."""
-  return jax.nn.silu(layers.linear(psi['trunk'], c))
 
 
 def make(
@@ -112,7 +115,11 @@ def make(
     ValueError: for a bad hyperparameter.
   """
   _check(trunk_dim, early_layers)
-  modulated = functools.partial(_modulated, early_layers=early_layers)
+  modulated = functools.partial(_modulated, early_layers=early_layers, heads=form.heads)
+
+  def read(psi: Params, c: Array) -> Array:
+    """g: [trunk_dim]."""
+    return form.activation(layers.linear(psi['trunk'], c))
 
   def init(rng: Array, base: Params, data_dim: int) -> Params:
     rng_trunk, rng_form = jax.random.split(rng)
@@ -120,13 +127,13 @@ def make(
     return psi | {'trunk': normal_layer(rng_trunk, data_dim, trunk_dim)}
 
   def modulation(psi: Params, base: Params, c: Array) -> Params:
-    g, result = _read(psi, c), jax.tree.map(jnp.zeros_like, base)
+    g, result = read(psi, c), jax.tree.map(jnp.zeros_like, base)
     for name, layer in modulated(base).items():
       result[name] = result[name] | form.shift(psi, name, layer, g)
     return result
 
   def fast_layers(psi: Params, base: Params, c: Array) -> Linear:
-    g, names = _read(psi, c), modulated(base).keys()
+    g, names = read(psi, c), modulated(base).keys()
 
     def linear(name: str, u: Array) -> Array:
       layer = base[name]

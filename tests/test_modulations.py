@@ -35,6 +35,7 @@ SMALL = {
   'expert_kernels': {'num_experts': 3},
   'trunk': {'slice_dim': 2, 'column_embedding_dim': 2},
   'gradient': {},
+  'gates': {},
 }
 # In the residual encoder the early layers are convolutions of all kinds, so modulate these too
 CASES = [('mlp', form, {}) for form in SMALL] + [
@@ -42,6 +43,7 @@ CASES = [('mlp', form, {}) for form in SMALL] + [
   ('resnet', 'film', {'early_layers': True}),
   ('resnet', 'lora', {'early_layers': True}),
   ('resnet', 'expert_kernels', {'early_layers': True}),
+  ('resnet', 'gates', {'early_layers': True}),
   ('resnet', 'trunk', {}),
   ('resnet', 'gradient', {}),
 ]
@@ -101,7 +103,8 @@ class Case:
     """The names of the layers, by the documented rule."""
     all_layers = self.options.get('early_layers') or self.form == 'trunk'
     early = () if all_layers else ('hidden_0', 'block0_conv1', 'block0_conv2', 'block0_projection')
-    return {name for name, layer in base.items() if 'kernel' in layer} - set(early)
+    heads = ('mean', 'log_var') if self.form == 'gates' else ()
+    return {name for name, layer in base.items() if 'kernel' in layer} - {*early, *heads}
 
 
 def posteriors(method, params, x):
@@ -171,7 +174,18 @@ def loop_trunk(psi, name, kernel, bias, g):
   return delta, np.zeros_like(bias)
 
 
+def loop_gates(psi, name, kernel, bias, g):
+  numbers, num_in = affine(psi['layers'][name], g), kernel.shape[-2]
+  inward, outward = 1 + numbers[:num_in], 1 + numbers[num_in:]
+  scaled = kernel.copy()
+  for i in range(num_in):
+    for o in range(len(bias)):
+      scaled[..., i, o] *= inward[i] * outward[o]
+  return scaled - kernel, (outward - 1) * bias
+
+
 LOOPS = {
+  'gates': loop_gates,
   'film': loop_film,
   'lora': loop_lora,
   'expert_kernels': loop_expert_kernels,
@@ -185,7 +199,7 @@ def test_definition_is_the_formulas(case, x64):
   psi, base = case.psis(params)[0], params['inference']['encoder']
   c = np.random.default_rng(4).standard_normal(len(psi['trunk']['kernel']))
   before = affine(psi['trunk'], c)
-  g = before / (1 + np.exp(-before))
+  g = np.tanh(before) if case.form == 'gates' else before / (1 + np.exp(-before))
   found = jax.jit(case.h.modulation)(psi, base, c)
   expected = jax.tree.map(np.zeros_like, base)
   for name in case.modulated(base):

@@ -71,6 +71,7 @@ CHECKS: dict[str, config_lib.Check] = {
   'pretrain.warmup_epochs': _COUNT,
   'adapt.num_epochs': config_lib.NATURAL,
   'adapt.learning_rate': config_lib.POSITIVE,
+  'adapt.plain_learning_rate': _RATE,
   'adapt.decoder_learning_rate': config_lib.POSITIVE,
   'adapt.weight_decay': _RATE,
   'adapt.schedule': _SCHEDULE,

@@ -40,14 +40,21 @@ def others(config: ConfigDict) -> tuple[str, ...]:
   return tuple(name for name in names if name != config.method)
 
 
-def _hyperparameters(config: ConfigDict, stage: str, num_train: int) -> fit.Hyperparameters:
-  options = config[stage]
+# Rows of the second stage that train a plain encoder, with config.adapt.plain_learning_rate
+_PLAIN = ('continued', 'encoder_only', 'wider', 'amortized', 'denoising', 'aggressive')
+
+
+def _hyperparameters(config: ConfigDict, name: str, num_train: int) -> fit.Hyperparameters:
+  options = config.pretrain if name == BASE else config.adapt
+  rate = options.learning_rate
+  if name in _PLAIN and options.plain_learning_rate:
+    rate = options.plain_learning_rate
   num_steps = options.num_epochs * (num_train // config.training.batch_size)
   decoder_rate = options.get('decoder_learning_rate', options.learning_rate)
   return fit.Hyperparameters(
     num_epochs=options.num_epochs,
     batch_size=config.training.batch_size,
-    learning_rates={'inference': options.learning_rate, 'model': decoder_rate},
+    learning_rates={'inference': rate, 'model': decoder_rate},
     weight_decay=options.get('weight_decay', 0.0),
     warmup_epochs=options.get('warmup_epochs', 0),
     precision=config.training.precision,
@@ -82,8 +89,7 @@ def make_rows(
   at_once, samples_at_once = parallel.evaluation_chunk(_is_convolutional(config))
   rows = {}
   for name, variant in variants.items():
-    stage = 'pretrain' if name == BASE else 'adapt'
-    hyperparameters = _hyperparameters(config, stage, num_train)
+    hyperparameters = _hyperparameters(config, name, num_train)
     program = fit.make_program(images.model, variant.method, hyperparameters, resample=resample)
     evaluate = make_evaluate(
       images.model,

@@ -46,6 +46,7 @@ METHODS = {
   'expert_kernels': 'mixture of experts',
   'trunk': 'nonlinear trunk',
   'gradient': 'gradient-reading FiLM',
+  'gates': 'gated hidden layers',
 }
 
 _DATASETS = {'omniglot': 'OMNIGLOT', 'mnist': 'MNIST', 'fashion_mnist': 'Fashion MNIST'}
