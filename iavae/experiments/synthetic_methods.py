@@ -38,6 +38,7 @@ NUM_SAMPLES = 100  # draws of z of a posterior without exact ELBO
 
 # Of the size of this problem: 20 parameters in the base, latents a tenth wide
 OPTIONS: dict[str, dict[str, Any]] = {
+  'svi': {'num_steps': 100},  # 20 do not lead from the prior to a posterior so narrow
   'semi_amortized': {'optimizer': 'adam', 'learning_rate': 0.05, 'num_steps': 10},
   'adam_refined': {'learning_rate': 0.05, 'num_steps': 20},
   'hybrid': {'learning_rate': 0.05},
