@@ -4,34 +4,22 @@ A form is a module here with `DEFAULTS` (its hyperparameters) and `make(**hyperp
 returns a `types.Hypernetwork`.
 """
 
-import importlib
-import pkgutil
-
+from iavae import by_name
 from iavae.types import Hypernetwork
+
+_KIND = 'hypernetwork'
 
 
 def names() -> list[str]:
   """All forms, sorted: the modules of this package."""
-  return sorted(module.name for module in pkgutil.iter_modules(__path__))
+  return by_name.names(__name__)
 
 
 def defaults(name: str) -> dict[str, object]:
-  """The hyperparameters of a form, with their values."""
-  return importlib.import_module(f'{__name__}.{name}').DEFAULTS
+  """The hyperparameters of a form, with their values; ValueError for an unknown name."""
+  return by_name.find(__name__, _KIND, name).DEFAULTS
 
 
 def make(name: str, **hyperparameters: object) -> Hypernetwork:
-  """The hypernetwork of that name.
-
-  Raises:
-    ValueError: for an unknown name or hyperparameter.
-  """
-  if name not in names():
-    raise ValueError(f'unknown hypernetwork {name!r}; one of {", ".join(names())}')
-  module = importlib.import_module(f'{__name__}.{name}')
-  unknown = sorted(hyperparameters.keys() - module.DEFAULTS.keys())
-  if unknown:
-    raise ValueError(
-      f'the hypernetwork {name!r} has no {", ".join(unknown)}; it has {", ".join(module.DEFAULTS)}'
-    )
-  return module.make(**hyperparameters)
+  """The hypernetwork of that name; ValueError for an unknown name or hyperparameter."""
+  return by_name.make(__name__, _KIND, name, hyperparameters)

@@ -4,15 +4,14 @@ A method is a module here with `DEFAULTS` (its hyperparameters) and
 `make(model, encoder, **hyperparameters) -> InferenceMethod`.
 """
 
-import difflib
-import importlib
-import pkgutil
 from types import ModuleType
+
+from iavae import by_name
 
 
 def names() -> list[str]:
   """All methods, sorted: the modules of this package."""
-  return sorted(module.name for module in pkgutil.iter_modules(__path__))
+  return by_name.names(__name__)
 
 
 def find(name: str) -> ModuleType:
@@ -21,11 +20,7 @@ def find(name: str) -> ModuleType:
   Raises:
     ValueError: for an unknown name, with the nearest known one.
   """
-  if name not in names():
-    nearest = difflib.get_close_matches(name, names(), n=1)
-    hint = f' Did you mean {nearest[0]!r}?' if nearest else ''
-    raise ValueError(f'unknown method {name!r}; one of {", ".join(names())}.{hint}')
-  return importlib.import_module(f'{__name__}.{name}')
+  return by_name.find(__name__, 'method', name)
 
 
 def frozen(name: str, of: str | None = None) -> tuple[str, ...]:

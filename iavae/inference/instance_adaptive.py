@@ -13,6 +13,7 @@ forming the weights of each example (`factored`, equal to the definition to floa
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,7 @@ from iavae.types import (
   BATCH,
   Array,
   GenerativeModel,
+  Hypernetwork,
   InferenceMethod,
   Metrics,
   Network,
@@ -61,6 +63,73 @@ CONDITIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 
+class _Parts(NamedTuple):
+  """What an IA-VAE is made of; see `make`."""
+
+  model: GenerativeModel
+  encoder: Network
+  family: PosteriorFamily
+  h: Hypernetwork
+  condition: str
+  factored: bool
+
+  def psis(self, params: Params) -> list[Params]:
+    """psi of each step."""
+    psi = params['inference']['hypernetwork']
+    return [psi] if self.h.num_steps == 1 else [psi[f'step{i}'] for i in range(self.h.num_steps)]
+
+
+def _init(parts: _Parts, rng: Array, x: Array) -> Params:
+  rng_model, rng_encoder, rng_hypernetwork = jax.random.split(rng, 3)
+  inference = init_inference(parts.encoder, parts.family, rng_encoder, x)
+  params = {'model': parts.model.init(rng_model), 'inference': inference}
+  base, num_steps = inference['encoder'], parts.h.num_steps
+  heads = jax.eval_shape(parts.encoder.apply, base, x)
+  size = jax.eval_shape(lambda heads: _read(parts, params, heads, x, rng)[0], heads).size
+  if num_steps == 1:
+    inference['hypernetwork'] = parts.h.init(rng_hypernetwork, base, size)
+    return params
+  rngs = jax.random.split(rng_hypernetwork, num_steps)
+  psis = {f'step{i}': parts.h.init(rngs[i], base, size) for i in range(num_steps)}
+  inference['hypernetwork'] = psis
+  return params
+
+
+def _read(
+  parts: _Parts, params: Params, heads: Heads, x: Array, rng: Array
+) -> tuple[Array, Array | float]:
+  """What h is told, [data_dim], and a term with the ELBO's gradient for those heads, if read."""
+  if parts.h.reads == 'x':
+    return x.ravel(), 0.0
+  features = parts.encoder.features(params['inference']['encoder'], x)
+  if parts.h.reads == 'features':
+    return features, 0.0
+  # As in iterative inference the gradient is an input, not a path: nothing flows back through it
+  bound = heads_bound(parts.family, params['inference'])
+  gradient = bound_gradient(bound, parts.model, params['model'], heads, x, rng)
+  term = sum(jnp.vdot(gradient[name], heads[name]) for name in heads)
+  return jnp.append(features, describe(heads, gradient)), term
+
+
+def _modulated(parts: _Parts, psi: Params, base: Params, x: Array, told: Array) -> Heads:
+  """The heads of the modulated encoder."""
+  if parts.factored:
+    return parts.encoder.apply_layers(parts.h.layers(psi, base, told), base, x)
+  return parts.encoder.apply(modulate(base, parts.h.modulation(psi, base, told)), x)
+
+
+def _run(parts: _Parts, params: Params, x: Array, rng: Array) -> tuple[Heads, Array | float]:
+  """The last heads, and the sum of the terms of those before them that depend on psi."""
+  base, reads_gradient = params['inference']['encoder'], parts.h.reads == 'gradient'
+  heads, total = parts.encoder.apply(base, x) if reads_gradient else {}, 0.0
+  for i, psi in enumerate(parts.psis(params)):
+    rng_step = jax.random.fold_in(rng, i) if reads_gradient else rng
+    told, term = _read(parts, params, heads, x, rng_step)
+    total += term if i else 0.0
+    heads = _modulated(parts, psi, base, x, CONDITIONS[parts.condition](told))
+  return heads, total
+
+
 def make(
   model: GenerativeModel,
   encoder: Network,
@@ -89,64 +158,22 @@ def make(
   h = hypernetworks.make(hypernetwork, **hyperparameters)
   if h.reads != 'x' and encoder.features is None:
     raise ValueError(f'the hypernetwork {hypernetwork!r} reads features, this encoder has none')
-  steps = [f'step{i}' for i in range(h.num_steps)]
-
-  def read(params: Params, heads: Heads, x: Array, rng: Array) -> tuple[Array, Array | float]:
-    """What h is told, [data_dim], and a term with the ELBO's gradient for those heads, if read."""
-    if h.reads == 'x':
-      return x.ravel(), 0.0
-    features = encoder.features(params['inference']['encoder'], x)
-    if h.reads == 'features':
-      return features, 0.0
-    # As in iterative inference the gradient is an input, not a path: nothing flows back through it
-    bound = heads_bound(family, params['inference'])
-    gradient = bound_gradient(bound, model, params['model'], heads, x, rng)
-    term = sum(jnp.vdot(gradient[name], heads[name]) for name in heads)
-    return jnp.append(features, describe(heads, gradient)), term
+  if h.num_steps > 1 and estimator != 'standard':
+    raise ValueError('several steps are trained with the standard estimator')
+  parts = _Parts(model, encoder, family, h, condition, factored)
 
   def init(rng: Array, x: Array) -> Params:
-    rng_model, rng_encoder, rng_hypernetwork = jax.random.split(rng, 3)
-    inference = init_inference(encoder, family, rng_encoder, x)
-    params = {'model': model.init(rng_model), 'inference': inference}
-    base = inference['encoder']
-    heads = jax.eval_shape(encoder.apply, base, x)
-    size = jax.eval_shape(lambda heads: read(params, heads, x, rng)[0], heads).size
-    if len(steps) == 1:
-      inference['hypernetwork'] = h.init(rng_hypernetwork, base, size)
-    else:
-      rngs = jax.random.split(rng_hypernetwork, len(steps))
-      psis = [h.init(rng, base, size) for rng in rngs]
-      inference['hypernetwork'] = dict(zip(steps, psis, strict=True))
-    return params
-
-  def modulated(psi: Params, base: Params, x: Array, told: Array) -> Heads:
-    """The heads of the modulated encoder."""
-    if factored:
-      return encoder.apply_layers(h.layers(psi, base, told), base, x)
-    return encoder.apply(modulate(base, h.modulation(psi, base, told)), x)
-
-  def run(params: Params, x: Array, rng: Array) -> tuple[Heads, Array | float]:
-    """The last heads, and the sum of the terms of those before them that depend on psi."""
-    base, psi = params['inference']['encoder'], params['inference']['hypernetwork']
-    heads, total = encoder.apply(base, x) if h.reads == 'gradient' else {}, 0.0
-    for i, step in enumerate(steps):
-      rng_step = jax.random.fold_in(rng, i) if h.reads == 'gradient' else rng
-      told, term = read(params, heads, x, rng_step)
-      total += term if i else 0.0
-      heads = modulated(psi if len(steps) == 1 else psi[step], base, x, CONDITIONS[condition](told))
-    return heads, total
+    return _init(parts, rng, x)
 
   def infer(params: Params, x: Array, rng: Array) -> Posterior:
-    return family.posterior(params['inference'], run(params, x, rng)[0])
+    return family.posterior(params['inference'], _run(parts, params, x, rng)[0])
 
   def loss_of_steps(
     params: Params, x: Array, rng: Array, beta: Array | float = 1.0
   ) -> tuple[Array, Metrics]:
     rng_steps, rng_loss = jax.random.split(rng)
-    heads, total = run(params, x, rng_steps)
-    return loss_of_last(model, family, params, (heads, total, len(steps)), x, rng_loss, beta)
+    heads, total = _run(parts, params, x, rng_steps)
+    return loss_of_last(model, family, params, (heads, total, h.num_steps), x, rng_loss, beta)
 
-  if len(steps) > 1 and estimator != 'standard':
-    raise ValueError('several steps are trained with the standard estimator')
-  loss = loss_of_steps if len(steps) > 1 else bound_loss(model, infer, estimator)
+  loss = loss_of_steps if h.num_steps > 1 else bound_loss(model, infer, estimator)
   return InferenceMethod(init=init, infer=infer, loss=loss)

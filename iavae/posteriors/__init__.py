@@ -4,35 +4,22 @@ A family is a module here with `DEFAULTS` (its hyperparameters) and `make(**hype
 returns a `types.PosteriorFamily`.
 """
 
-import importlib
-import pkgutil
-
+from iavae import by_name
 from iavae.types import PosteriorFamily
+
+_KIND = 'posterior family'
 
 
 def names() -> list[str]:
   """All families, sorted: the modules of this package."""
-  return sorted(module.name for module in pkgutil.iter_modules(__path__))
+  return by_name.names(__name__)
 
 
 def defaults(name: str) -> dict[str, object]:
-  """The hyperparameters of a family, with their values."""
-  return importlib.import_module(f'{__name__}.{name}').DEFAULTS
+  """The hyperparameters of a family, with their values; ValueError for an unknown name."""
+  return by_name.find(__name__, _KIND, name).DEFAULTS
 
 
 def make(name: str, **hyperparameters: object) -> PosteriorFamily:
-  """The family of that name.
-
-  Raises:
-    ValueError: for an unknown name or hyperparameter.
-  """
-  if name not in names():
-    raise ValueError(f'unknown posterior family {name!r}; one of {", ".join(names())}')
-  module = importlib.import_module(f'{__name__}.{name}')
-  unknown = sorted(hyperparameters.keys() - module.DEFAULTS.keys())
-  if unknown:
-    raise ValueError(
-      f'the posterior family {name!r} has no {", ".join(unknown)}; '
-      f'it has {", ".join(module.DEFAULTS) or "none"}'
-    )
-  return module.make(**hyperparameters)
+  """The family of that name; ValueError for an unknown name or hyperparameter."""
+  return by_name.make(__name__, _KIND, name, hyperparameters)
