@@ -15,7 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from iavae import data, provenance
+from iavae import data, posteriors, provenance
 from iavae.experiments import image_evaluation, image_models, image_rows, image_variants
 from iavae.experiments.image_checks import CHECKS, check, load_data
 from iavae.experiments.image_models import Images
@@ -75,10 +75,14 @@ def _gaps_of_seed(
   But for a flow with networks of its own: the best one for an image would need them trained anew.
   """
   x, found = images.test[: config.evaluation.gap_examples], []
+  of_base = None
   for name, row in rows.items() if len(x) else ():
     if 'flow' in params[name]['inference']:
       continue
-    gap = row.measure_gap(params[name], x, purpose_rng(seed, 'gap'))
+    shared = of_base if name not in posteriors.names() and 'model' in row.variant.frozen else None
+    gap = row.measure_gap(params[name], x, purpose_rng(seed, 'gap'), shared)
+    if name == BASE:
+      of_base = gap['elbo_optimal']
     means = {key: float(np.mean(values, dtype=np.float64)) for key, values in gap.items()}
     found.append(_labels(config, images, name, seed) | {'num_examples': len(x)} | means)
   return found

@@ -12,6 +12,8 @@ Differs from the paper: one draw of z a step, not ten, as for the methods beside
 l_t whose gradient is read is also the one that is trained on, so T steps cost T + 1 of them.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
@@ -63,6 +65,35 @@ def _update(phi: Params, x: Array, heads: Heads, told: Array) -> Heads:
   return new | {'log_var': jnp.clip(new['log_var'], -LARGEST_LOG_VAR, LARGEST_LOG_VAR)}
 
 
+class _Parts(NamedTuple):
+  """What iterative inference is made of; see `make`."""
+
+  model: GenerativeModel
+  encoder: Network
+  family: PosteriorFamily
+  num_steps: int
+
+
+def _run(
+  parts: _Parts, params: Params, x: Array, rng: Array, beta: Array | float
+) -> tuple[Heads, Array]:
+  """l_T, and sum_{t < T} of a term with the gradient of the ELBO at l_t for phi."""
+  fixed = _fixed(params)
+  bound = heads_bound(parts.family, fixed['inference'], beta)
+
+  def step(carry: tuple[Heads, Array], i: Array) -> tuple[tuple[Heads, Array], None]:
+    heads, total = carry
+    rng_step = jax.random.fold_in(rng, i)
+    gradient = bound_gradient(bound, parts.model, fixed['model'], heads, x, rng_step)
+    total += sum(jnp.vdot(gradient[name], heads[name]) for name in heads)
+    told = describe(heads, gradient)
+    return (_update(params['inference']['refiner'], x, _fixed(heads), told), total), None
+
+  heads = zero_heads(parts.encoder, x)
+  start = (heads, jnp.zeros((), jnp.result_type(*heads.values())))
+  return jax.lax.scan(step, start, jnp.arange(parts.num_steps))[0]
+
+
 def make(
   model: GenerativeModel,
   encoder: Network,
@@ -81,6 +112,7 @@ def make(
   """
   if num_steps < 0 or hidden < 1:
     raise ValueError('num_steps is 0 or more, hidden 1 or more')
+  parts = _Parts(model, encoder, family, num_steps)
 
   def init(rng: Array, x: Array) -> Params:
     rng_model, rng_refiner, rng_family = jax.random.split(rng, 3)
@@ -90,32 +122,14 @@ def make(
     inference = {'refiner': refiner} | family.init(rng_family, heads)
     return {'model': model.init(rng_model), 'inference': inference}
 
-  def run(params: Params, x: Array, rng: Array, beta: Array | float) -> tuple[Heads, Array]:
-    """l_T, and sum_{t < T} of a term with the gradient of the ELBO at l_t for phi."""
-    fixed = _fixed(params)
-    bound = heads_bound(family, fixed['inference'], beta)
-
-    def step(carry: tuple[Heads, Array], i: Array) -> tuple[tuple[Heads, Array], None]:
-      heads, total = carry
-      rng_step = jax.random.fold_in(rng, i)
-      gradient = bound_gradient(bound, model, fixed['model'], heads, x, rng_step)
-      total += sum(jnp.vdot(gradient[name], heads[name]) for name in heads)
-      told = describe(heads, gradient)
-      heads = _update(params['inference']['refiner'], x, _fixed(heads), told)
-      return (heads, total), None
-
-    heads = zero_heads(encoder, x)
-    start = (heads, jnp.zeros((), jnp.result_type(*heads.values())))
-    return jax.lax.scan(step, start, jnp.arange(num_steps))[0]
-
   def infer(params: Params, x: Array, rng: Array) -> Posterior:
-    return family.posterior(params['inference'], run(params, x, rng, 1.0)[0])
+    return family.posterior(params['inference'], _run(parts, params, x, rng, 1.0)[0])
 
   def loss(
     params: Params, x: Array, rng: Array, beta: Array | float = 1.0
   ) -> tuple[Array, Metrics]:
     rng_steps, rng_loss = jax.random.split(rng)
-    heads, total = run(params, x, rng_steps, beta)
+    heads, total = _run(parts, params, x, rng_steps, beta)
     return loss_of_last(model, family, params, (heads, total, num_steps), x, rng_loss, beta)
 
   return InferenceMethod(init=init, infer=infer, loss=loss)
