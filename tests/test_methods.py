@@ -49,6 +49,7 @@ def results_of(workdir):
   return json.loads((workdir / 'results.json').read_text())
 
 
+@pytest.mark.slow
 def test_methods_families_and_modulations_share_a_table(tmp_path):
   """All start at one base; the gap is measured but for flows; a frozen decoder stays."""
   launch(
@@ -72,6 +73,7 @@ def test_methods_families_and_modulations_share_a_table(tmp_path):
   assert trained['svi'] == 0 < trained['full_covariance'] < trained['film'] < trained['base']
 
 
+@pytest.mark.slow
 def test_cost_is_measured_for_every_number_of_steps(tmp_path):
   launch(
     *IMAGES, f'--workdir={tmp_path}', '--config.experiment=cost', '--config.cost.num_steps=(0,1,4)',
@@ -95,6 +97,7 @@ def test_cost_is_measured_for_every_number_of_steps(tmp_path):
   assert points['svi', 4]['elbo'] > points['svi', 0]['elbo']
 
 
+@pytest.mark.slow
 def test_synthetic_methods_are_evaluated_exactly(tmp_path):
   rows = '("svi","full_covariance","energy","energy:shuffled")'
   launch(*SYNTHETIC, f'--workdir={tmp_path}', f'--config.methods={rows}')
