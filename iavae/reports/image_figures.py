@@ -186,6 +186,16 @@ def _gain_point(axes: Axes, entry: Mapping[str, Any], height: float, **style: An
   axes.plot([gain], [height], 'o', markersize=7, markeredgewidth=1.6, **style)
 
 
+def _leave_out_the_far_left(axes: Axes, gains: Sequence[float]) -> None:
+  """Limits the axis where a few methods far below the base would hide how the others differ."""
+  low, high = np.percentile(gains, [10, 90])
+  limit = low - 2 * (high - low)
+  for row, gain in enumerate(gains):
+    if len(gains) > 4 and gain < limit:
+      axes.set_xlim(limit, max(gains) + 0.1 * (max(gains) - limit))
+      axes.annotate(f'\N{LEFTWARDS ARROW} {gain:.1f}', (limit, row), color=INK, fontsize=8)
+
+
 def _gains_panel(axes: Axes, results: Results, group: Group) -> None:
   elbo, iwae = (numbers.gains(results, group, metric) for metric in ('elbo', 'iwae'))
   names = [*dict.fromkeys((*elbo, *iwae))]
@@ -202,6 +212,7 @@ def _gains_panel(axes: Axes, results: Results, group: Group) -> None:
       _gain_point(axes, iwae[method], row + 0.17, color=color, markerfacecolor='white')
   axes.set_yticks(range(len(names)), [numbers.label(results, m) for m in names])
   axes.set_ylim(len(names) - 0.4, -0.6)
+  _leave_out_the_far_left(axes, [entry['mean_difference'] for entry in elbo.values()])
   axes.set_xlabel('nats above the base VAE, test data')
   axes.set_title(group.name, fontsize=11, color=INK)
   plain(axes)
