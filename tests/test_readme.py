@@ -13,7 +13,8 @@ README = (ROOT / 'README.md').read_text(encoding='utf8')
 
 def numbers(start):
   """The numbers of the one table row that starts with these words."""
-  (row,) = [line for line in README.splitlines() if line.startswith(f'| {start}')]
+  section = README[README.index('## The synthetic experiment') :]
+  (row,) = [line for line in section.splitlines() if line.startswith(f'| {start}')]
   return [float(cell) for cell in re.findall(r'-?\d+\.\d+', row)]
 
 
@@ -138,3 +139,48 @@ def test_gains_in_the_text():
   assert [float(number) for number in found] == rounded(starts)
   (found,) = re.findall(r'(\.\d+) and (\.\d+) nats remain', text)
   assert [float(number) for number in found] == rounded(gains)
+
+
+def table(header):
+  """Rows below the line that starts with `header`: [first cell, numbers of the others]."""
+  lines = README.splitlines()
+  (first,) = [i for i, line in enumerate(lines) if line.startswith(header)]
+  rows = []
+  for line in lines[first + 2 :]:
+    if not line.startswith('|'):
+      return rows
+    label, *cells = [cell.strip() for cell in line.strip('|').split('|')]
+    rows.append((label, [float(n) for n in re.findall(r'[-+]?\d+(?:\.\d+)?', ' '.join(cells))]))
+  return rows
+
+
+def test_all_methods_on_mnist():
+  results = json.loads((ROOT / 'results' / 'mnist-methods.json').read_text(encoding='utf8'))
+  of_test = [row for row in results['rows'] if row['split'] == 'test']
+  names = list(dict.fromkeys(row['method'] for row in of_test))
+  base = {row['seed']: row['elbo'] for row in of_test if row['method'] == 'base'}
+  rows = table('| MNIST, 784-200-200-50, reduced')
+  assert len(rows) == len(names)
+  for (_, found), name in zip(rows, names, strict=True):
+    own = [row for row in of_test if row['method'] == name]
+    elbos = [row['elbo'] for row in own]
+    expected = [fmean(elbos), stdev(elbos)]
+    expected += [] if name == 'base' else [fmean(row['elbo'] - base[row['seed']] for row in own)]
+    expected += [fmean(row['iwae'] for row in own)]
+    gaps = [g['amortization_gap'] for g in results['gaps'] if g['method'] == name]
+    expected += [fmean(gaps)] if gaps else []
+    assert found == [*rounded(expected), round(results['seconds'][name])], name
+
+
+def test_all_methods_on_the_synthetic_model():
+  results = json.loads((ROOT / 'results' / 'synthetic-methods.json').read_text(encoding='utf8'))
+  best = results['references']['elbo_optimal']
+  rows = table('| synthetic model, 10 seeds')
+  assert len(rows) == len(results['rows'])
+  for (_, found), row in zip(rows, results['rows'], strict=True):
+    numbers = [row['elbo_mean'], row['elbo_sd'], best - row['elbo_mean']]
+    assert found == [row['num_parameters'], *rounded(numbers), row['decoder_gradients']]
+  (energy,) = [row for row in results['rows'] if row['method'] == 'energy']
+  near = sum(best - elbo < 0.01 for elbo in energy['elbos'])
+  text = ' '.join(README.split())
+  assert f'{near} of its 10 models end within .01 nats of the best mean-field posterior' in text
