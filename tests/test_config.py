@@ -40,6 +40,10 @@ WRONG = {
   'training.max_epochs': NOT_NATURAL,
   'training.patience': NOT_NATURAL,
   'training.epochs_per_call': NOT_NATURAL,
+  'training.schedule': NOT_NAME,
+  'training.max_norm': [-1.0, NAN, INF, -INF, True, 10**400, 'x', None, (1.0,)],
+  'train_base': [0, 1, 'True', None, (True,)],
+  'methods': ['svi', ('svi', 1), ['svi'], 0, None],
   'controls': ['static', ('statik',), (1,), ('relu', 'relu'), ['relu'], 0, None, (('relu',),)],
   'widths': [4, 'x', (0,), (-1, 2), (4, 2), (2, 2), (2.5,), ('2',), (True,), [2], None, (NAN,)],
   'refinement_steps': [4, 'x', (-1,), (4, 2), (2, 2), (2.5,), ('2',), (False,), [2], None, (NAN,)],
@@ -54,6 +58,10 @@ RIGHT = {
   'encoder.activation': 'glu',
   'hypernetwork.layout': 'layer',
   'training.batch_size': 1,
+  'training.schedule': 'cosine',
+  'training.max_norm': 0.0,
+  'train_base': True,
+  'methods': ('energy:static', 'iaf'),
   'controls': (),
   'widths': (7,),
   'refinement_steps': (0,),
@@ -172,8 +180,8 @@ def test_one_line_for_each_bad_key(capfd):
     ),
     (
       '--config.experiment=synthetik',
-      "--config.experiment='synthetik' is not one of controls, images, methods, synthetic. "
-      'Did you mean synthetic?',
+      "--config.experiment='synthetik' is not one of controls, cost, images, methods, synthetic, "
+      'synthetic_methods. Did you mean synthetic?',
     ),
     ('positional', "'positional' is not a flag; see python launch.py --help"),
     ('--wrokdir=x', "Unknown command line flag 'wrokdir'. Did you mean: workdir ?"),
