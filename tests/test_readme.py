@@ -184,3 +184,15 @@ def test_all_methods_on_the_synthetic_model():
   near = sum(best - elbo < 0.01 for elbo in energy['elbos'])
   text = ' '.join(README.split())
   assert f'{near} of its 10 models end within .01 nats of the best mean-field posterior' in text
+
+
+def test_steps_at_test_time():
+  results = json.loads((ROOT / 'results' / 'mnist-cost.json').read_text(encoding='utf8'))
+  points = {(p['method'], p['num_steps']): p for p in results['points']}
+  rows = table('| MNIST, one decoder: ELBO after')
+  methods = list(dict.fromkeys(p['method'] for p in results['points']))
+  assert len(rows) == len(methods)
+  for (_, found), method in zip(rows, methods, strict=True):
+    elbos = rounded(points[method, t]['elbo'] for t in (0, 1, 5, 20, 100))
+    times = [round(points[method, t]['milliseconds'], 3) for t in (0, 20)]
+    assert found == [*elbos, *times], method
