@@ -66,6 +66,7 @@ MLP_REDUCED = MLP | {
 # Ours, not the paper's: gated hidden layers, trained with the base encoder on a decoder that stays.
 # The rate of the control without hypernetwork is the best of 5e-4, 2e-3, 4e-3 and 8e-3 for it
 GATED = MLP | {
+  'model.initialization': 'lecun',
   'experiment': 'controls',
   'controls': ('encoder_only', 'static', 'shuffled'),
   'modulation': 'gates',
@@ -141,6 +142,7 @@ def get_config(method: str = 'instance_adaptive') -> ConfigDict:
   config.model.fix_vertical_shift = False  # True: not the published layer, see iavae/pixelcnn.py
   config.model.hidden = (200, 200)  # of an MLP encoder and, reversed, decoder; units
   config.model.activation = 'relu'  # of MLPs
+  config.model.initialization = 'torch'  # of MLPs, or 'lecun', from which fewer latents die
 
   config.flow = ConfigDict()  # of the posterior family, where it has such; 0 is its default
   config.flow.num_steps = 0  # transformations of z

@@ -10,10 +10,14 @@ from iavae.types import Array, Decoder, Params
 
 
 def mlp_decoder(
-  latent_dim: int, image_shape: tuple[int, ...], hidden: tuple[int, ...], activation: str = 'relu'
+  latent_dim: int,
+  image_shape: tuple[int, ...],
+  hidden: tuple[int, ...],
+  activation: str = 'relu',
+  initialization: str = 'torch',
 ) -> Decoder:
   """A multilayer perceptron from z: [latent_dim] to the logits of an image."""
-  network = mlp(hidden, {'logits': math.prod(image_shape)}, activation)
+  network = mlp(hidden, {'logits': math.prod(image_shape)}, activation, initialization)
 
   def init(rng: Array) -> Params:
     return network.init(rng, jnp.zeros(latent_dim))

@@ -1,5 +1,6 @@
 """Networks by name: the only file that knows flax.linen; everything else sees a `Network`."""
 
+import functools
 from collections.abc import Callable, Mapping
 
 import flax.linen as nn
@@ -25,10 +26,14 @@ ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
 }
 
 
+INITIALIZATIONS = ('torch', 'lecun')
+
+
 class _Dense(nn.Module):
-  """W u + b with PyTorch's initialization, U(+-1/sqrt(D_in)) for both."""
+  """W u + b; 'torch': U(+-1/sqrt(D_in)) for both, 'lecun': W ~ N(0, 1/D_in) and b = 0."""
 
   features: int
+  initialization: str
 
   @nn.compact
   def __call__(self, u: Array) -> Array:
@@ -37,8 +42,12 @@ class _Dense(nn.Module):
     def uniform(rng: Array, shape: tuple[int, ...]) -> Array:
       return jax.random.uniform(rng, shape, minval=-limit, maxval=limit)
 
-    kernel = self.param('kernel', uniform, (u.size, self.features))
-    bias = self.param('bias', uniform, (self.features,))
+    def normal(rng: Array, shape: tuple[int, ...]) -> Array:
+      return limit * jax.random.normal(rng, shape)
+
+    is_torch = self.initialization == 'torch'
+    kernel = self.param('kernel', uniform if is_torch else normal, (u.size, self.features))
+    bias = self.param('bias', uniform if is_torch else nn.initializers.zeros, (self.features,))
     return layers.linear({'kernel': kernel, 'bias': bias}, u)
 
 
@@ -46,34 +55,46 @@ class _MLP(nn.Module):
   hidden: tuple[int, ...]
   heads: Mapping[str, int]
   activation: str
+  initialization: str
 
   @nn.compact
   def __call__(self, x: Array) -> dict[str, Array]:
     u = x.ravel()
     for i, width in enumerate(self.hidden):
       pre_activation = width * (2 if self.activation == 'glu' else 1)
-      u = ACTIVATIONS[self.activation](_Dense(pre_activation, name=f'hidden_{i}')(u))
-    return {name: _Dense(size, name=name)(u) for name, size in self.heads.items()}
+      layer = _Dense(pre_activation, self.initialization, name=f'hidden_{i}')
+      u = ACTIVATIONS[self.activation](layer(u))
+    make = functools.partial(_Dense, initialization=self.initialization)
+    return {name: make(size, name=name)(u) for name, size in self.heads.items()}
 
 
-def mlp(hidden: tuple[int, ...], heads: Mapping[str, int], activation: str = 'relu') -> Network:
+def mlp(
+  hidden: tuple[int, ...],
+  heads: Mapping[str, int],
+  activation: str = 'relu',
+  initialization: str = 'torch',
+) -> Network:
   """A multilayer perceptron with named linear heads.
 
   Args:
     hidden: widths of the hidden layers.
     heads: name -> size, e.g. {'mean': Z, 'log_var': Z}.
     activation: a key of ACTIVATIONS; 'glu' doubles the pre-activations.
+    initialization: 'torch', a third of the variance for a kernel, or 'lecun'.
 
   Returns:
     A Network of x: [...] (flattened) to {name: [size]}; params {layer: {'kernel', 'bias'}} with
     layers hidden_0, ..., and the heads' names.
 
   Raises:
-    ValueError: for an unknown activation.
+    ValueError: for an unknown activation or initialization.
   """
   if activation not in ACTIVATIONS:
     raise ValueError(f'unknown activation {activation!r}; one of {", ".join(ACTIVATIONS)}')
-  module = _MLP(tuple(hidden), dict(heads), activation)
+  if initialization not in INITIALIZATIONS:
+    known = ', '.join(INITIALIZATIONS)
+    raise ValueError(f'unknown initialization {initialization!r}; one of {known}')
+  module = _MLP(tuple(hidden), dict(heads), activation, initialization)
 
   def init(rng: Array, x: Array) -> Params:
     return module.init(rng, x)['params']

@@ -70,3 +70,19 @@ def test_dead_units_are_counted():
     'bias': jnp.array([0.0, 0.0, 0.1]),
   }
   assert networks.num_dead_units(params, x) == 1
+
+
+@pytest.mark.parametrize(('name', 'variance', 'bias'), [('torch', 1 / 3, 1 / 3), ('lecun', 1, 0)])
+def test_initial_variances(name, variance, bias):
+  """Times D_in, within 5 standard errors of a variance (normal: the wider of the two)."""
+  network = networks.mlp((300,), {'mean': 200}, initialization=name)
+  params = jax.jit(network.init)(jax.random.key(3), jnp.zeros(400))
+  for layer, size in (('hidden_0', 400), ('mean', 300)):
+    kernel, b = (np.asarray(params[layer][part], np.float64) for part in ('kernel', 'bias'))
+    assert abs(size * kernel.var() - variance) < 5 * variance * np.sqrt(2 / kernel.size)
+    assert abs(size * b.var() - bias) <= 5 * bias * np.sqrt(2 / b.size)
+
+
+def test_an_unknown_initialization_is_refused():
+  with pytest.raises(ValueError, match="unknown initialization 'he'; one of torch, lecun"):
+    networks.mlp((2,), {'mean': 2}, initialization='he')

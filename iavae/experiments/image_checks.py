@@ -53,6 +53,7 @@ CHECKS: dict[str, config_lib.Check] = {
   'model.fix_vertical_shift': _FLAG,
   'model.hidden': _SIZES,
   'model.activation': config_lib.one_of(*networks.ACTIVATIONS),
+  'model.initialization': config_lib.one_of(*networks.INITIALIZATIONS),
   'flow.num_steps': _COUNT,
   'flow.hidden': _COUNT,
   'flow.context_dim': _COUNT,

@@ -35,7 +35,8 @@ def make_encoder(config: ConfigDict, family: PosteriorFamily, extra: int = 0) ->
   heads = family.heads(options.latent_dim)
   if options.encoder == 'resnet':
     return resnet(heads, options.encoder_width + extra, options.encoder_blocks)
-  return networks.mlp(tuple(n + extra for n in options.hidden), heads, options.activation)
+  hidden = tuple(n + extra for n in options.hidden)
+  return networks.mlp(hidden, heads, options.activation, options.initialization)
 
 
 def make_images(config: ConfigDict, shape: tuple[int, ...]) -> Images:
@@ -52,7 +53,9 @@ def make_images(config: ConfigDict, shape: tuple[int, ...]) -> Images:
     )
   else:
     hidden = options.hidden[::-1]
-    decoder = decoders.mlp_decoder(options.latent_dim, shape, hidden, options.activation)
+    decoder = decoders.mlp_decoder(
+      options.latent_dim, shape, hidden, options.activation, options.initialization
+    )
   family = make_family(config, config.posterior)
   model = vae.make(decoder, options.latent_dim)
   return Images(model, make_encoder(config, family), family, shape)
