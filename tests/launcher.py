@@ -22,7 +22,7 @@ TINY = (
   '--config.refinement_steps=(0,2)',
 )
 # Many calls in a stage, so that a kill finds one in the middle
-LONG = tuple(a.replace('max_epochs=4', 'max_epochs=12') for a in TINY)
+LONG = tuple(a.replace('max_epochs=4', 'max_epochs=30') for a in TINY)
 
 
 def command(*arguments: object) -> list[str]:
