@@ -17,5 +17,5 @@ PRESETS = {'reduced': default.REDUCED, 'mlp': default.MLP, 'mlp_reduced': defaul
 
 
 def get_config(variant: str = '') -> ConfigDict:
-  """variant: '', a method, a preset ('reduced', 'mlp'), or METHOD,PRESET."""
+  """variant: '', a method, a preset ('reduced', 'mlp', 'mlp_reduced'), or METHOD,PRESET."""
   return default.make(variant, PAPER, PRESETS)

@@ -27,5 +27,5 @@ PRESETS = {
 
 
 def get_config(variant: str = '') -> ConfigDict:
-  """variant: '', a method, a preset ('reduced', 'mlp'), or METHOD,PRESET."""
+  """variant: a method, a preset (reduced, mlp, mlp_reduced, gated), or METHOD,PRESET."""
   return default.make(variant, PAPER, PRESETS)

@@ -10,7 +10,7 @@ import pytest
 
 from configs import default, digits
 from iavae import freezing, gradients, hypernetworks, optimizers
-from iavae.experiments import image_models, image_variants
+from iavae.experiments import image_models, image_rows, image_variants
 from iavae.inference import amortized
 from iavae.modulation import modulate
 from iavae.posteriors.gaussian import MEAN_FIELD
@@ -216,3 +216,67 @@ def leaf_at(tree, path):
 def test_an_unknown_method_is_refused():
   with pytest.raises(ValueError, match=r"unknown method 'amortised'.*Did you mean 'amortized'"):
     variant('amortised')
+
+
+@pytest.mark.parametrize('train_decoder', [True, False])
+@pytest.mark.parametrize('train_base', [True, False])
+def test_flags_say_what_a_modulation_trains(train_base, train_decoder):
+  """The hypernetwork always; the base encoder without its norms, and the decoder, by flag."""
+  config = make_config(**PLAIN, **{'adapt.train_base': train_base,
+                                   'adapt.train_decoder': train_decoder})  # fmt: skip
+  images = image_models.make_images(config, SHAPE)
+  made = image_variants.make_variant(config, images, 'film')
+  params = jax.eval_shape(made.method.init, jax.random.key(0), X[0])
+  trained, _ = freezing.partition(params, made.frozen)
+  expected = expected_names('frozen_decoder', params)
+  if train_base:
+    expected |= expected_names('encoder_only', params)
+  if train_decoder:
+    expected |= expected_names('decoder_only', params)
+  assert names_of(trained) == expected
+
+
+@pytest.mark.parametrize('of', ['svi', 'iterative', 'instance_adaptive'])
+def test_a_hybrid_freezes_what_its_method_does(of):
+  """On a residual encoder: what has no encoder has no norms to freeze."""
+  config = digits.get_config('hybrid,reduced')
+  config.update_from_flattened_dict({'inference.of': of, 'model.encoder_width': 4} | PLAIN)
+  made = image_variants.make_variant(config, image_models.make_images(config, SHAPE), 'hybrid')
+  params = jax.eval_shape(made.method.init, jax.random.key(0), X[0])
+  _, frozen = freezing.partition(params, made.frozen)
+  expected = {n for n in names_of(params) if n.startswith('inference/encoder/')}
+  assert names_of(frozen) == (expected if of == 'instance_adaptive' else set())
+  assert bool(expected) == (of == 'instance_adaptive')
+
+
+def test_rows_without_hypernetwork_have_a_rate_of_their_own():
+  overrides = {
+    'adapt.learning_rate': 1e-3,
+    'adapt.plain_learning_rate': 4e-3,
+    'adapt.schedule': 'cosine',
+    'training.batch_size': 20,
+    'experiment': 'controls',
+    'controls': ('encoder_only', 'static'),
+  }
+  config = make_config(**PLAIN, **overrides)
+  images = image_models.make_images(config, SHAPE)
+  rows = image_rows.make_rows(config, images, num_train=70, resample=True)
+  found = {name: row.program.hyperparameters for name, row in rows.items()}
+  rates = {name: h.learning_rates['inference'] for name, h in found.items()}
+  own = config.pretrain.learning_rate
+  assert rates == {'base': own, 'instance_adaptive': 1e-3, 'encoder_only': 4e-3, 'static': 1e-3}
+  # 70 images are 3 batches of 20; the base keeps its rate
+  steps = 3 * config.adapt.num_epochs
+  assert [h.decay_steps for h in found.values()] == [0, steps, steps, steps]
+
+
+def test_rates_fall_along_a_cosine():
+  """Adam with a gradient of one sign steps by its rate, which is half way down in the middle."""
+  params = {'model': {'w': jnp.zeros(1)}, 'inference': {'w': jnp.zeros(1)}}
+  optimizer = optimizers.make_optimizer({'model': 1.0, 'inference': 2.0}, decay_steps=8)
+  state, sizes = optimizer.init(params), []
+  for _ in range(9):
+    updates, state = optimizer.update(jax.tree.map(jnp.ones_like, params), state, params)
+    sizes.append([-float(updates[half]['w'][0]) for half in ('model', 'inference')])
+  cosine = 0.5 * (1 + np.cos(np.pi * np.arange(9) / 8))
+  np.testing.assert_allclose(sizes, np.outer(cosine, [1.0, 2.0]), rtol=1e-4, atol=1e-6)

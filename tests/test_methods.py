@@ -128,6 +128,19 @@ def test_synthetic_methods_are_evaluated_exactly(tmp_path):
       [*IMAGES, '--config.model.encoder=resnet', '--config.pretrain.num_epochs=0'],
       'joint training, --config.pretrain.num_epochs=0, needs an encoder without batch',
     ),
+    (
+      [*IMAGES, '--config.experiment=cost', '--config.cost.methods=("hybrid",)'],
+      'is made a hybrid: leave hybrid out',
+    ),
+    (
+      [
+        *IMAGES,
+        '--config.experiment=methods',
+        '--config.methods=("iaf",)',
+        '--config.adapt.estimator=antithetic',
+      ],
+      'iaf: the antithetic estimator needs the mean-field Gaussian family',
+    ),
     ([*SYNTHETIC, '--config.methods=("svy",)'], "'svy' is not a row. Did you mean svi?"),
   ],
 )  # fmt: skip

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from iavae import data, inference, provenance
 from iavae.bounds import elbo
+from iavae.errors import ConfigError
 from iavae.evaluate import over_examples
 from iavae.experiments import image_checks, image_models, image_rows
 from iavae.experiments.cost_measures import Subject, measure, start_refining
@@ -33,7 +34,7 @@ LEARNING_RATES = (0.01, 0.02, 0.04, 0.08)
 EVALUATION_SAMPLES = 50
 AT_ONCE = 100  # examples
 # Their own steps are taken over by Adam, from the posterior that they start with
-_START_ONLY = ('semi_amortized', 'adam_refined', 'svi', 'hybrid')
+_START_ONLY = ('semi_amortized', 'adam_refined', 'svi')
 
 
 def _frozen_decoder(config: ConfigDict) -> ConfigDict:
@@ -43,8 +44,10 @@ def _frozen_decoder(config: ConfigDict) -> ConfigDict:
 
 
 def check(config: ConfigDict) -> None:
-  """Raises ConfigError as `image_checks.check` does."""
+  """Raises ConfigError as `image_checks.check` does, and for a hybrid."""
   image_checks.check(_frozen_decoder(config))
+  if 'hybrid' in (config.method, *config.cost.methods):
+    raise ConfigError('every method of --config.experiment=cost is made a hybrid: leave hybrid out')
 
 
 def _subjects(rows: dict[str, image_rows.Row], params: dict, images: Images) -> dict[str, Subject]:

@@ -40,15 +40,12 @@ def others(config: ConfigDict) -> tuple[str, ...]:
   return tuple(name for name in names if name != config.method)
 
 
-# Rows of the second stage that train a plain encoder, with config.adapt.plain_learning_rate
-_PLAIN = ('continued', 'encoder_only', 'wider', 'amortized', 'denoising', 'aggressive')
-
-
-def _hyperparameters(config: ConfigDict, name: str, num_train: int) -> fit.Hyperparameters:
+def _hyperparameters(
+  config: ConfigDict, name: str, *, is_plain: bool, num_train: int
+) -> fit.Hyperparameters:
   options = config.pretrain if name == BASE else config.adapt
-  rate = options.learning_rate
-  if name in _PLAIN and options.plain_learning_rate:
-    rate = options.plain_learning_rate
+  of_plain = options.get('plain_learning_rate', 0.0) if is_plain else 0.0
+  rate = of_plain or options.learning_rate
   num_steps = options.num_epochs * (num_train // config.training.batch_size)
   decoder_rate = options.get('decoder_learning_rate', options.learning_rate)
   return fit.Hyperparameters(
@@ -89,7 +86,8 @@ def make_rows(
   at_once, samples_at_once = parallel.evaluation_chunk(_is_convolutional(config))
   rows = {}
   for name, variant in variants.items():
-    hyperparameters = _hyperparameters(config, name, num_train)
+    is_plain = not image_variants.has_hypernetwork(variant, images.shape)
+    hyperparameters = _hyperparameters(config, name, is_plain=is_plain, num_train=num_train)
     program = fit.make_program(images.model, variant.method, hyperparameters, resample=resample)
     evaluate = make_evaluate(
       images.model,

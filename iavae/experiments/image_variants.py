@@ -57,20 +57,30 @@ def make_variant(config: ConfigDict, images: Images, name: str) -> Variant:
     encoder = make_encoder(config, family)._replace(apply_train=None)
     images = images._replace(family=family, encoder=encoder)
   method, frozen = _method_and_frozen(config, images, name)
-  frozen_decoder = () if config.adapt.train_decoder else ('model',)
-  return Variant(method, tuple({*frozen, *frozen_decoder}), _make_start(method, images.shape))
+  return Variant(method, frozen, _make_start(method, images.shape))
+
+
+def _plain(config: ConfigDict, images: Images) -> InferenceMethod:
+  return amortized.make(
+    images.model, images.encoder, estimator=config.adapt.estimator, family=images.family
+  )
+
+
+def _frozen(
+  config: ConfigDict, images: Images, method: InferenceMethod, paths: tuple[str, ...] = ()
+) -> tuple[str, ...]:
+  """Those paths, all batch normalization that a method has, and the decoder if it is to stay."""
+  decoder = () if config.adapt.train_decoder else ('model',)
+  return tuple(dict.fromkeys((*paths, *_norms(method, images.shape), *decoder)))
 
 
 def _method_and_frozen(
   config: ConfigDict, images: Images, name: str
 ) -> tuple[InferenceMethod, tuple[str, ...]]:
-  norms = _norms(images.encoder, images.shape)
   if name in ('continued', 'decoder_only', 'encoder_only') or name in posteriors.names():
-    plain = amortized.make(
-      images.model, images.encoder, estimator=config.adapt.estimator, family=images.family
-    )
-    some = {'decoder_only': ('inference',), 'encoder_only': ('model', *norms)}
-    return plain, some.get(name, norms)
+    some = {'decoder_only': ('inference',), 'encoder_only': ('model',)}
+    plain = _plain(config, images)
+    return plain, _frozen(config, images, plain, some.get(name, ()))
   options: dict[str, object] = {}
   method, modulation = name, config.modulation
   if name in MODULATIONS:
@@ -85,13 +95,11 @@ def _method_and_frozen(
     options = _modulation_options(config, modulation) | options
   if 'estimator' in inference.find(of or method).DEFAULTS:
     options = {'estimator': config.adapt.estimator} | options
-  frozen = inference.frozen(method, of)
-  if config.adapt.train_base or not frozen:
-    frozen = norms if method not in ('svi', 'iterative') else ()
+  frozen = () if config.adapt.train_base else inference.frozen(method, of)
   if name == 'frozen_decoder':
     frozen = (*frozen, 'model')
   made = inference.find(method).make(images.model, images.encoder, family=images.family, **options)
-  return made, frozen
+  return made, _frozen(config, images, made, frozen)
 
 
 def _modulation_options(config: ConfigDict, modulation: str) -> dict[str, object]:
@@ -100,10 +108,10 @@ def _modulation_options(config: ConfigDict, modulation: str) -> dict[str, object
   return {'hypernetwork': MODULATIONS[modulation]} | options
 
 
-def _norms(encoder: Network, shape: tuple[int, ...]) -> tuple[str, ...]:
+def _norms(method: InferenceMethod, shape: tuple[int, ...]) -> tuple[str, ...]:
   """Paths of the batch normalizations, which stay as they are in every second stage."""
-  base = _shapes(encoder.init, shape)
-  return tuple(f'inference/encoder/{name}' for name in base if 'running_mean' in base[name])
+  encoder = _shapes(method.init, shape)['inference'].get('encoder', {})
+  return tuple(f'inference/encoder/{name}' for name in encoder if 'running_mean' in encoder[name])
 
 
 def _make_start(
@@ -149,8 +157,7 @@ def _make_wider(config: ConfigDict, images: Images) -> Variant:
   while not is_enough(enough):
     enough *= 2
   encoder = make(bisect.bisect_left(range(enough + 1), True, key=is_enough))
-  estimator = config.adapt.estimator
-  method = amortized.make(images.model, encoder, estimator=estimator, family=images.family)
+  method = _plain(config, images._replace(encoder=encoder))
   positions = 1
   if config.model.encoder == 'resnet':
     positions = math.prod(size >> config.model.encoder_blocks for size in images.shape[:2])
@@ -160,12 +167,16 @@ def _make_wider(config: ConfigDict, images: Images) -> Variant:
     widened = layers.widen(base['inference']['encoder'], fresh, positions)
     return {'model': base['model'], 'inference': base['inference'] | {'encoder': widened}}
 
-  frozen_decoder = () if config.adapt.train_decoder else ('model',)
-  return Variant(method, (*_norms(encoder, images.shape), *frozen_decoder), start)
+  return Variant(method, _frozen(config, images, method), start)
 
 
 def _shapes(init: Callable[[Array, Array], Params], shape: tuple[int, ...]) -> Params:
   return jax.eval_shape(init, jax.random.key(0), jnp.zeros(shape))
+
+
+def has_hypernetwork(variant: Variant, shape: tuple[int, ...]) -> bool:
+  """Whether a variant modulates an encoder."""
+  return 'hypernetwork' in _shapes(variant.method.init, shape)['inference']
 
 
 def count_parameters(variant: Variant, shape: tuple[int, ...]) -> dict[str, int]:

@@ -6,10 +6,8 @@
 
   W' = diag(1 + s_in) W diag(1 + s_out),   b' = (1 + s_out) * b
 
-The products of units that an encoder lacks, for D_in + D_out numbers a layer. Of all forms tried on
-an MLP that modulate at most a fifth of its cost this one closed most of the amortization gap:
-scales do more than shifts, and hidden layers more than heads, which stay as they are. A_l and a_l
-start at 0.
+The products of units that an encoder lacks, for D_in + D_out numbers a layer; heads stay as they
+are. A_l and a_l start at 0.
 """
 
 import jax.numpy as jnp
