@@ -305,3 +305,24 @@ def test_a_diverging_run_exits_with_3(tmp_path):
   assert done.stderr.startswith('error: stage pretrain: NaN or infinity in model 0, 1 in epoch 1;')
   assert len(done.stderr.splitlines()) == 1
   assert not (tmp_path / 'results.json').exists()
+
+
+def test_the_optimizer_of_an_ensemble_clips_and_falls_along_a_cosine():
+  """Adam of a constant gradient steps by its rate; 10 examples are 3 batches of 4 an epoch."""
+  options = HYPERPARAMETERS._replace(learning_rate=0.5, batch_size=4)
+  params, gradient = jnp.zeros(1), jnp.full(1, 100.0)
+
+  def sizes(hyperparameters, num_steps=6):
+    optimizer = train._make_optimizer(hyperparameters, 2, 10)
+    state, found = optimizer.init(params), []
+    for _ in range(num_steps):
+      updates, state = optimizer.update(gradient, state, params)
+      found.append(-float(updates[0]))
+    return found, state
+
+  np.testing.assert_allclose(sizes(options)[0], 0.5, rtol=1e-4)
+  falling, _ = sizes(options._replace(schedule='cosine'))
+  np.testing.assert_allclose(falling, 0.25 * (1 + np.cos(np.pi * np.arange(6) / 6)), rtol=1e-3)
+  _, state = sizes(options._replace(max_norm=2.0), num_steps=1)
+  first_moment = next(leaf for leaf in jax.tree.leaves(state) if leaf.shape == (1,))
+  assert float(first_moment[0]) == pytest.approx(0.1 * 2.0, rel=1e-5)

@@ -196,3 +196,30 @@ def test_steps_at_test_time():
     elbos = rounded(points[method, t]['elbo'] for t in (0, 1, 5, 20, 100))
     times = [round(points[method, t]['milliseconds'], 3) for t in (0, 20)]
     assert found == [*elbos, *times], method
+
+
+SPEED = {
+  'SA-VAE, 20': 'semi_amortized',
+  'Adam-refined': 'adam_refined',
+  'SVI, 20': 'svi',
+  'iterative, 5': 'iterative',
+  'IA-VAE': 'instance_adaptive',
+  'FiLM': 'film',
+  'IAF': 'iaf',
+  'MAF': 'maf',
+}
+
+
+def test_speed_of_the_methods():
+  ratios = json.loads((ROOT / 'benchmarks' / 'methods.json').read_text(encoding='utf8'))['ratios']
+  of = lambda what, name: round(ratios[f'{what}: {name} / VAE']['ratio'], 1)
+  rows = table('| beside the plain VAE |')
+  for (label, found), (start, name) in zip(rows, SPEED.items(), strict=True):
+    assert label.startswith(start)
+    assert found[-2:] == [of('train step', name), of('inference', name)], label
+  modulations = {label.strip('`'): found[-1:] for label, found in table('| `--config.modulation=`')}
+  for name in ('film', 'gates', 'lora', 'expert_kernels', 'trunk', 'gradient'):
+    assert modulations[name] == [of('inference', name)], name
+  assert modulations['paper'] == [of('inference', 'instance_adaptive')]
+  (steps,) = re.findall(r'20 inner steps takes (\d+) VAE steps', ' '.join(README.split()))
+  assert int(steps) == round(ratios['PixelCNN: SA-VAE step / VAE step']['ratio'])
