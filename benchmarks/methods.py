@@ -24,7 +24,7 @@ from benchmarks.timing import SHAPE, Clock, Section, binary, clock, compare, int
 from configs import default
 from iavae.freezing import merge
 from iavae.gradients import make_gradient
-from iavae.types import BATCH, InferenceMethod
+from iavae.types import BATCH, Array, InferenceMethod, Params
 
 ROUNDS = 6
 STEPS = 4  # of an epoch
@@ -50,9 +50,18 @@ def epoch_clock(training: Training, num_steps: int, batch_size: int) -> Clock:
 
 
 def infer_clock(training: Training) -> Clock:
-  """The posteriors of INFERENCES images: in smaller batches what is around them would count."""
+  """A draw of z from the posteriors of INFERENCES images.
+
+  In smaller batches what is around them would count; posteriors themselves as the result would be
+  copies of a flow's weights, one for every image.
+  """
   method: InferenceMethod = training.method
-  infer = jax.jit(jax.vmap(method.infer, in_axes=(None, 0, 0), axis_name=BATCH))
+
+  def draw(params: Params, x: Array, rng: Array) -> Array:
+    rng_infer, rng_z = jax.random.split(rng)
+    return method.infer(params, x, rng_infer).sample_and_log_prob(rng_z)[0]
+
+  infer = jax.jit(jax.vmap(draw, in_axes=(None, 0, 0), axis_name=BATCH))
   params = merge(training.state[0], training.state[2])
   rngs = jax.random.split(jax.random.key(0), INFERENCES)
   return clock(infer, params, binary(0, INFERENCES, *SHAPE), rngs)
