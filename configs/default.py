@@ -163,7 +163,7 @@ def get_config(method: str = 'instance_adaptive') -> ConfigDict:
   config.pretrain = ConfigDict()
   config.pretrain.num_epochs = 100
   config.pretrain.learning_rate = 1e-3  # of Adam
-  config.pretrain.warmup_epochs = 10  # in which the KL weight grows from .1 to 1
+  config.pretrain.warmup_epochs = 10  # in so many the KL weight grows by 1: from .1, up to 1
   config.pretrain.schedule = 'constant'  # or 'cosine': the rates fall to 0
 
   config.adapt = ConfigDict()
@@ -180,7 +180,7 @@ def get_config(method: str = 'instance_adaptive') -> ConfigDict:
   config.training = ConfigDict()
   config.training.batch_size = 50  # images
   config.training.micro_batch = 0  # images at once; 0: about 10 on a CPU, all on an accelerator
-  config.training.precision = 'float32'  # or 'bfloat16', of convolutions in training
+  config.training.precision = 'float32'  # or 'bfloat16', of kernels in training
 
   config.evaluation = ConfigDict()
   config.evaluation.num_samples = 10  # draws of z in an ELBO

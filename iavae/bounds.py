@@ -6,11 +6,17 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 
+from iavae.rng import INFER
 from iavae.types import Array, GenerativeModel, Metrics, Params, Posterior
 
 
 def elbo_terms(
-  model: GenerativeModel, params: Params, posterior: Posterior, x: Array, rng: Array
+  model: GenerativeModel,
+  params: Params,
+  posterior: Posterior,
+  x: Array,
+  rng: Array,
+  path_derivative: bool = True,
 ) -> tuple[Array, Array]:
   """One-sample estimates of E_q log p(x | z) and of KL(q || p(z)), each [] in nats.
 
@@ -22,13 +28,17 @@ def elbo_terms(
     params: of the model, i.e. params['model'] of a method.
     posterior: q(z | x), the pytree of variational parameters of this example.
     x: [H, W, C] or [D].
+    path_derivative: False where a gradient of this is differentiated once more, which would take
+      what is held fixed for constant.
   """
   z, log_prob = posterior.sample_and_log_prob(rng)
   log_likelihood = model.log_likelihood(params, x, z)
   if model.standard_normal_prior and hasattr(posterior, 'standard_normal_kl'):
     return log_likelihood, posterior.standard_normal_kl()
-  if hasattr(posterior, 'log_prob'):
-    log_prob = jax.lax.stop_gradient(posterior).log_prob(z)
+  if path_derivative and hasattr(posterior, 'log_prob'):
+    again = jax.lax.stop_gradient(posterior).log_prob(z)
+    # The value is that of the draw: where q is very narrow, z in floats says little of its noise
+    log_prob = jax.lax.stop_gradient(log_prob) + (again - jax.lax.stop_gradient(again))
   return log_likelihood, log_prob - model.log_prior(params, z)
 
 
@@ -93,7 +103,13 @@ def divergence(q: Posterior, p: Posterior, rng: Array) -> Array:
 
 
 def posterior_loss(
-  model: GenerativeModel, params: Params, posterior: Posterior, x: Array, rng: Array, beta: Array
+  model: GenerativeModel,
+  params: Params,
+  posterior: Posterior,
+  x: Array,
+  rng: Array,
+  beta: Array | float,
+  path_derivative: bool = True,
 ) -> tuple[Array, Metrics]:
   """Minus the one-sample ELBO of a posterior with the KL weighted by beta, in nats.
 
@@ -102,12 +118,20 @@ def posterior_loss(
   Returns:
     ([], {'elbo': [], 'kl': []}); the metric `elbo` is at beta = 1 whatever the loss used.
   """
-  log_likelihood, kl = elbo_terms(model, params, posterior, x, rng)
+  return _weigh(*elbo_terms(model, params, posterior, x, rng, path_derivative), beta)
+
+
+def _weigh(log_likelihood: Array, kl: Array, beta: Array | float) -> tuple[Array, Metrics]:
   return beta * kl - log_likelihood, {'elbo': log_likelihood - kl, 'kl': kl}
 
 
 def antithetic_loss(
-  model: GenerativeModel, params: Params, posterior: Posterior, x: Array, rng: Array, beta: Array
+  model: GenerativeModel,
+  params: Params,
+  posterior: Posterior,
+  x: Array,
+  rng: Array,
+  beta: Array | float,
 ) -> tuple[Array, Metrics]:
   """`posterior_loss` with less noise in its gradient, for two draws of z instead of one.
 
@@ -128,7 +152,7 @@ def antithetic_loss(
     return model.log_likelihood(params, x, z), fixed.log_prob(z) - model.log_prior(params, z)
 
   log_likelihood, kl = map(jnp.mean, jax.vmap(terms)(posterior.antithetic_pair(rng)))
-  return beta * kl - log_likelihood, {'elbo': log_likelihood - kl, 'kl': kl}
+  return _weigh(log_likelihood, kl, beta)
 
 
 ESTIMATORS = {'standard': posterior_loss, 'antithetic': antithetic_loss}
@@ -156,9 +180,8 @@ def bound_loss(
   def loss(
     params: Params, x: Array, rng: Array, beta: Array | float = 1.0
   ) -> tuple[Array, Metrics]:
-    # Not `split`: where `infer` is deterministic its key is dead code and costs nothing. The number
-    # is a counter that the draw itself never reaches.
-    posterior = infer(params, x, jax.random.fold_in(rng, 2**31 - 1))
+    # Not `split`: where `infer` is deterministic its key is dead code and costs nothing
+    posterior = infer(params, x, jax.random.fold_in(rng, INFER))
     return ESTIMATORS[estimator](model, params['model'], posterior, x, rng, beta)
 
   return loss

@@ -32,7 +32,8 @@ def make_epoch(
   batch_size: int,
   resample: bool,
   warmup_epochs: int,
-  trains: Callable[[Array], dict[str, Array]] | None = None,
+  num_epochs: int = 1,
+  trains: Callable[..., dict[str, Array]] | None = None,
 ) -> Callable[..., tuple[Params, optax.OptState, Metrics]]:
   """epoch(params, opt_state, frozen, images, rng, number) -> (params, opt_state, mean metrics).
 
@@ -43,6 +44,7 @@ def make_epoch(
     gradient: see `gradients.make_gradient`.
     resample: draw x ~ Bernoulli(images / 255) for every batch; else the images are 0 or 255.
     warmup_epochs: epochs in which beta grows by 1; see `warm_up`.
+    num_epochs: of the stage, of which `trains` is told.
     trains: see `types.InferenceMethod`.
   """
 
@@ -65,7 +67,7 @@ def make_epoch(
       rngs = jax.random.split(rng_loss, batch_size)
       slope, metrics = gradient(params, frozen, x, rngs, beta)
       if trains is not None:
-        halves = trains(number * num_steps + i)
+        halves = trains(number * num_steps + i, num_epochs * num_steps)
         return masked_step(optimizer, halves, slope, opt_state, params), metrics
       updates, opt_state = optimizer.update(slope, opt_state, params)
       return (optax.apply_updates(params, updates), opt_state), metrics

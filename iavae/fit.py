@@ -104,6 +104,7 @@ def make_program(
     batch_size=hyperparameters.batch_size,
     resample=resample,
     warmup_epochs=hyperparameters.warmup_epochs,
+    num_epochs=hyperparameters.num_epochs,
     trains=method.trains,
   )
   validate = make_evaluate(model, method, num_samples=1, at_once=hyperparameters.micro_batch)

@@ -1,8 +1,8 @@
 """What the posteriors with a flow share: how does noise become a draw, who says how far it moves?
 
 A flow is an invertible map of noise ~ N(0, I) to z, log q(z) = log N(noise; 0, I) - log |dz/dnoise|
-(Rezende & Mohamed, arXiv:1505.05770, eq. 5). Its networks read a context, a head of the encoder,
-beside z, and their last layers start at zero, so that a flow starts as the identity.
+(Rezende & Mohamed, arXiv:1505.05770, eq. 5). Networks, where a flow has such, read a context, a
+head of the encoder, beside z; what changes z starts at zero, a flow as the identity.
 """
 
 from collections.abc import Callable
@@ -92,8 +92,11 @@ def affine(params: Params, given: Array, context: Array) -> tuple[Array, Array]:
 
   Args:
     params: {'hidden', 'output'}.
-    given: those others.
+    given: those others, [D].
     context: [C].
+
+  Returns:
+    [n] each, n entries to move; the log-scale is `bounded`.
   """
   units = jax.nn.elu(linear(params['hidden'], jnp.append(given, context)))
   shift, raw_scale = jnp.split(linear(params['output'], units), 2)

@@ -18,10 +18,14 @@ from iavae.types import BATCH, Array, GenerativeModel, InferenceMethod, Metrics,
 
 
 def lower_precision(params: Params, dtype: str) -> Params:
-  """Kernels in `dtype`, all else as it is: layers multiply in the precision of their kernel."""
+  """Kernels in `dtype`, all else as it is: layers multiply in the precision of their kernel.
+
+  A hypernetwork keeps its own: it makes small changes of weights, of which little would be left.
+  """
 
   def lower(path: jax.tree_util.KeyPath, leaf: Array) -> Array:
-    return leaf.astype(dtype) if path[-1].key == 'kernel' else leaf
+    names = [key.key for key in path]
+    return leaf.astype(dtype) if names[-1] == 'kernel' and 'hypernetwork' not in names else leaf
 
   return jax.tree_util.tree_map_with_path(lower, params)
 

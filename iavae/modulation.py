@@ -30,6 +30,13 @@ class Blocks(NamedTuple):
   sizes: tuple[int, ...]
 
 
+def check_dense(params: Params) -> None:
+  """Raises a ValueError for an encoder with other layers than {'kernel': [D_in, D_out], 'bias'}."""
+  for name, layer in params.items():
+    if layer.keys() != {'kernel', 'bias'} or layer['kernel'].ndim != 2:
+      raise ValueError(f'this modulation is for dense layers with a bias, and {name} is none')
+
+
 def make_blocks(params: Params, layout: str = 'tensor') -> Blocks:
   """Blocks of an encoder {layer: {'kernel': [D_in, D_out], 'bias': [D_out]}}.
 
@@ -42,8 +49,9 @@ def make_blocks(params: Params, layout: str = 'tensor') -> Blocks:
       3 blocks).
 
   Raises:
-    ValueError: for an unknown layout.
+    ValueError: for an unknown layout, or other layers.
   """
+  check_dense(params)
   if layout not in LAYOUTS:
     raise ValueError(f'unknown layout {layout!r}; one of {", ".join(LAYOUTS)}')
   index: dict[str, dict] = {}

@@ -21,13 +21,9 @@ def _labels(params: Params) -> Params:
   )
 
 
-def _descend_by_half(learning_rates: Mapping[str, float]) -> optax.GradientTransformation:
-  """Minus the learning rate of the half of params, 'model' or 'inference', that a leaf is in."""
-
-  def scale(updates: Params, _: Params) -> Params:
-    return jax.tree_util.tree_map_with_path(lambda p, u: -learning_rates[p[0].key] * u, updates)
-
-  return optax.stateless(scale)
+def _halves(params: Params) -> Params:
+  """The half of params, 'model' or 'inference', that a leaf is in."""
+  return jax.tree_util.tree_map_with_path(lambda path, _: path[0].key, params)
 
 
 def masked_step(
@@ -39,7 +35,8 @@ def masked_step(
 ) -> tuple[Params, optax.OptState]:
   """A step of those halves of params that `trains`, {'model': [] bool, 'inference': ...}, names.
 
-  The others keep their parameters and their moments, and take no part in the gradient's norm.
+  The others keep their parameters, their moments and the count of these, and take no part in the
+  gradient's norm.
   """
 
   def choose(new: Params, old: Params) -> Params:
@@ -73,11 +70,15 @@ def make_optimizer(
   """
   cosine = optax.cosine_decay_schedule(1.0, max(decay_steps, 1))
   schedule = (optax.scale_by_schedule(cosine),) if decay_steps else ()
-  adam = optax.chain(
+
+  def adam(rate: float) -> optax.GradientTransformation:
+    decay = optax.add_decayed_weights(weight_decay)
+    return optax.chain(decay, optax.scale_by_adam(), optax.scale(-rate))
+
+  trained = optax.chain(
     optax.clip_by_global_norm(max_norm),
-    optax.add_decayed_weights(weight_decay),
-    optax.scale_by_adam(),
-    _descend_by_half(learning_rates),
+    # A state for each half, as a step may train one of them only, see `masked_step`
+    optax.partition({half: adam(rate) for half, rate in learning_rates.items()}, _halves),
     *schedule,
   )
-  return optax.partition({'trained': adam, 'running': optax.sgd(RUNNING_RATE)}, _labels)
+  return optax.partition({'trained': trained, 'running': optax.sgd(RUNNING_RATE)}, _labels)

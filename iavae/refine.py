@@ -61,8 +61,9 @@ def refine(
   """Ascends the bound of one example on the variational parameters, the leaves, of its posterior.
 
   With a Monte-Carlo bound and a constant rate the result keeps a noise floor; let the rate decay to
-  0 where the optimum is wanted. Differentiable, exactly: the backward pass computes each step again
-  from the variational parameters before it, so its memory hardly grows with the steps.
+  0 where the optimum is wanted. Differentiable, exactly where the bound's own gradient is one (see
+  `bounds.elbo_terms`): the backward pass computes each step again from the variational parameters
+  before it, so its memory hardly grows with the steps.
 
   Args:
     refinement: zero steps return `posterior`.
@@ -92,7 +93,8 @@ def refinement_path(
 ) -> Array:
   """The bound at the start and after each step of `refine`, [num_steps + 1], nats.
 
-  Args: as `refine`. The bound is evaluated with a key of its own, independent of the steps'.
+  Args: as `refine`. The bound is evaluated with a key of its own, independent of the steps'; one
+    step more than shown is computed.
   """
   step = make_step(refinement, model, params, x, rng)
   num_steps, bound = refinement.num_steps, refinement.bound
@@ -105,20 +107,35 @@ def refinement_path(
   return jax.lax.scan(record, start, jnp.arange(num_steps + 1))[1]
 
 
+def local_only(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+  """The same for the leaves of a posterior but its `flow`, networks that all examples share."""
+
+  def is_shared(posterior: Posterior) -> Posterior:
+    return jax.tree_util.tree_map_with_path(
+      lambda path, _: getattr(path[0], 'name', '') == 'flow', posterior
+    )
+
+  return optax.chain(optimizer, optax.masked(optax.set_to_zero(), is_shared))
+
+
 def heads_bound(
-  family: PosteriorFamily, params: Params, beta: Array | float = 1.0
+  family: PosteriorFamily,
+  params: Params,
+  beta: Array | float = 1.0,
+  path_derivative: bool = True,
 ) -> Callable[..., Array]:
   """The ELBO, its KL weighted by beta, as a function of an encoder's heads: a `Refinement.bound`.
 
   Args:
     params: params['inference'] of the method, for what the family shares.
+    path_derivative: see `bounds.elbo_terms`.
   """
 
   def bound(
     model: GenerativeModel, model_params: Params, heads: Heads, x: Array, rng: Array
   ) -> Array:
     posterior = family.posterior(params, heads)
-    return -posterior_loss(model, model_params, posterior, x, rng, beta)[0]
+    return -posterior_loss(model, model_params, posterior, x, rng, beta, path_derivative)[0]
 
   return bound
 
@@ -193,7 +210,11 @@ def make_optimizer(name: str, learning_rate: float) -> optax.GradientTransformat
     raise ValueError(f'unknown optimizer {name!r}; momentum or adam')
   if not learning_rate > 0:
     raise ValueError(f'learning_rate={learning_rate} is not above 0')
-  return (kim_momentum if name == 'momentum' else optax.adam)(learning_rate)
+  if name == 'momentum':
+    return kim_momentum(learning_rate)
+  return optax.adam(
+    learning_rate, eps_root=1e-16
+  )  # where a gradient is 0 its root has a slope, too
 
 
 def kim_momentum(learning_rate: float, max_norm: float = 5.0) -> optax.GradientTransformation:

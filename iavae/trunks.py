@@ -112,7 +112,7 @@ def make(
   Biases and kernels change as the form says, batch normalization never.
 
   Raises:
-    ValueError: for a bad hyperparameter.
+    ValueError: for a bad hyperparameter, or in `init` if no layer is left to modulate.
   """
   _check(trunk_dim, early_layers)
   modulated = functools.partial(_modulated, early_layers=early_layers, heads=form.heads)
@@ -123,7 +123,12 @@ def make(
 
   def init(rng: Array, base: Params, data_dim: int) -> Params:
     rng_trunk, rng_form = jax.random.split(rng)
-    psi = form.init(rng_form, modulated(base), trunk_dim)
+    changed = modulated(base)
+    if not changed:
+      raise ValueError(
+        'no layer is left to modulate; take early_layers=True, or more hidden layers'
+      )
+    psi = form.init(rng_form, changed, trunk_dim)
     return psi | {'trunk': normal_layer(rng_trunk, data_dim, trunk_dim)}
 
   def modulation(psi: Params, base: Params, c: Array) -> Params:

@@ -93,7 +93,8 @@ class Posterior(Protocol):
 
   A class may add `standard_normal_kl() -> []`, the exact KL(q || N(0, I)), `kl(other) -> []`, the
   exact one to another of its family, and `log_prob(z) -> []`, the log-density of any z, all in
-  nats. Some flows cannot evaluate a z that they did not draw.
+  nats; and `antithetic_pair(rng) -> [2, Z]`, two draws that are each other's mirror image. Some
+  flows cannot evaluate a z that they did not draw.
   """
 
   def sample_and_log_prob(self, rng: Array) -> tuple[Any, Array]:
@@ -119,7 +120,7 @@ class PosteriorFamily(NamedTuple):
 
 
 class InferenceMethod(NamedTuple):
-  """An inference method: three pure functions.
+  """An inference method: three pure functions, and what some of them need in training.
 
   `params` is always {'model': ..., 'inference': ...}, so that optimizers, checkpoints and freeze
   masks treat all methods alike. `loss` is in nats and minimized; its metrics are for humans. Both
@@ -129,7 +130,8 @@ class InferenceMethod(NamedTuple):
     infer_train: for encoders with batch normalization, see `Network.apply_train`; where there is
       one, training takes the loss of the posterior of its heads, not `loss`, which uses the running
       moments.
-    trains: which halves of params the train step of that number changes; None: always both.
+    posterior: of the heads that `infer_train` returns.
+    trains: which halves of params a train step changes, out of so many; None: always both.
   """
 
   init: Callable[[Array, Array], Params]  # (rng, x) -> params
@@ -137,4 +139,6 @@ class InferenceMethod(NamedTuple):
   loss: Callable[..., tuple[Array, Metrics]]  # (params, x, rng, beta) -> ([], metrics)
   infer_train: Callable[..., tuple[Any, Array]] | None = None  # as infer -> heads, tracking
   posterior: Callable[..., Posterior] | None = None  # (params, heads) -> q, after infer_train
-  trains: Callable[[Array], dict[str, Array]] | None = None  # (step) -> {'model': bool, ...}
+  trains: Callable[[Array], dict[str, Array]] | None = (
+    None  # (step, num_steps) -> {'model': bool, ...}
+  )

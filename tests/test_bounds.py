@@ -76,6 +76,11 @@ def test_more_samples_only_average():
     jax.vmap(lambda rng: bounds.elbo(MODEL, PARAMS, WRONG, X, rng, num_samples=8))(rngs)
   )
   assert mean == pytest.approx(LOG_EVIDENCE - kl(WRONG, EXACT), abs=5 * error)
+  _, error_of_one = mean_and_error(
+    jax.vmap(lambda rng: bounds.elbo(MODEL, PARAMS, WRONG, X, rng))(rngs)
+  )
+  # A variance estimated from n draws has a relative standard error of about sqrt(2 / n), or more
+  assert (error_of_one / error) ** 2 == pytest.approx(8, rel=0.25)
 
 
 def test_iwae_rises_with_samples_and_stays_below_evidence():
@@ -149,6 +154,15 @@ def test_path_ends_where_refine_ends():
   assert path[0] == pytest.approx(float(exact(None, None, WRONG, None, None)))
   assert path[-1] == pytest.approx(float(exact(None, None, q, None, None)))
   assert path[-1] > path[0]
+
+
+def test_path_is_evaluated_with_keys_of_its_own():
+  """A bound that is its noise: none is that of a step, and no two are the same."""
+  noise = lambda model, params, q, x, rng: jax.random.uniform(rng) + 0 * jnp.sum(q.mean)
+  rng = jax.random.key(0)
+  path = refinement_path(Refinement(30, optax.adam(0.05), noise), MODEL, PARAMS, WRONG, X, rng)
+  of_steps = [float(jax.random.uniform(jax.random.fold_in(rng, i))) for i in range(31)]
+  assert len({*np.asarray(path).tolist(), *of_steps}) == 62
 
 
 def test_antithetic_loss_is_the_loss_with_less_noise():

@@ -104,6 +104,24 @@ def test_frozen_leaves_keep_their_bits(whole):
     assert all(jax.tree.leaves(moved)), part
 
 
+def test_an_epoch_trains_one_half_at_a_time():
+  """The step's number and that of all steps of the stage reach `trains`: 2 epochs of 6 steps."""
+  told = lambda step, num_steps: {'model': step == num_steps - 1, 'inference': step < 0}
+  hyperparameters = PROGRAM.hyperparameters._replace(num_epochs=2)
+  method = METHOD._replace(trains=told)
+  program = fit.make_program(MODEL, method, hyperparameters, resample=True)
+  trained, frozen = partition(START, instance_adaptive.FROZEN)
+  state = trained, program.optimizer.init(trained)
+  for number in range(2):
+    before = jax.tree.map(np.asarray, state[0])
+    *state, _ = program.run_epoch(
+      *state, frozen, jnp.asarray(DATA.train), jax.random.key(5), jnp.asarray(number)
+    )
+    assert_same(state[0]['inference'], before['inference'])
+    moved = jax.tree.map(lambda a, b: np.any(a != b), state[0]['model'], before['model'])
+    assert {bool(leaf) for leaf in jax.tree.leaves(moved)} == {number == 1}
+
+
 def test_an_epoch_is_a_loop_over_shuffled_batches():
   """The compiled epoch against the same steps in a Python loop."""
   trained, frozen = partition(START, instance_adaptive.FROZEN)

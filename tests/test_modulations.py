@@ -304,12 +304,32 @@ def test_a_trunk_moves_layers_in_ways_of_their_own(x64):
     ('trunk', {'slice_dim': -1}, 'slice_dim is a natural number, not -1'),
     ('trunk', {'early_layers': False}, "'trunk' has no early_layers; it has trunk_dim, slice_dim,"),
     ('gradient', {'num_steps': 0}, 'num_steps is a natural number, not 0'),
+    ('layerwise', {'slice_dim': 0}, 'slice_dim is a natural number, not 0'),
+    ('layerwise', {'init_scale': -1.0}, 'init_scale is 0 or more'),
+    ('linear', {'embedding_dim': 0}, 'embedding_dim is a natural number, not 0'),
+    ('linear', {'layout': 'block'}, 'layout one of tensor, layer'),
   ],
 )
 def test_bad_hyperparameters_are_refused(name, options, message):
   with pytest.raises(ValueError, match=message) as refused:
     hypernetworks.make(name, **options)
   assert '\n' not in str(refused.value)
+
+
+@pytest.mark.parametrize('name', ['linear', 'energy'])
+def test_forms_of_dense_layers_refuse_others(name):
+  x = jnp.zeros(SHAPE)
+  base = jax.eval_shape(ENCODERS['resnet'].init, jax.random.key(0), x)
+  with pytest.raises(ValueError, match='for dense layers with a bias, and block0_conv1 is none'):
+    hypernetworks.make(name).init(jax.random.key(0), base, x.size)
+
+
+def test_nothing_to_modulate_is_refused():
+  base = networks.mlp((5,), HEADS).init(jax.random.key(0), jnp.zeros(3))
+  with pytest.raises(ValueError, match='no layer is left to modulate; take early_layers=True'):
+    hypernetworks.make('gates').init(jax.random.key(0), base, 5)
+  psi = hypernetworks.make('gates', early_layers=True).init(jax.random.key(0), base, 5)
+  assert list(psi['layers']) == ['hidden_0']
 
 
 def test_initial_scales():
@@ -348,7 +368,7 @@ def test_every_step_that_reads_the_gradient_is_trained(x64):
 
   def elbo(heads, rng):
     q = gaussian.diagonal_gaussian(heads)
-    return -posterior_loss(model, params['model'], q, x, rng, 1.0)[0]
+    return -posterior_loss(model, params['model'], q, x, rng, 0.7)[0]
 
   def mean_loss(psis):
     heads, values = encoder.apply(base, x), []
@@ -360,7 +380,7 @@ def test_every_step_that_reads_the_gradient_is_trained(x64):
       values.append(elbo(heads, after))
     return -sum(values) / 2
 
-  found = jax.jit(jax.grad(lambda p: method.loss(p, x, rng, 1.0)[0]))(params)
+  found = jax.jit(jax.grad(lambda p: method.loss(p, x, rng, 0.7)[0]))(params)
   expected = jax.jit(jax.grad(mean_loss))(params['inference']['hypernetwork'])
   for path, leaf in jax.tree_util.tree_leaves_with_path(expected):
     got = functools.reduce(lambda t, k: t[k.key], path, found['inference']['hypernetwork'])

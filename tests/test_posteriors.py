@@ -23,6 +23,7 @@ from iavae.posteriors import iaf
 from iavae.posteriors.full_covariance import strictly_lower
 from iavae.posteriors.gaussian import DiagonalGaussian, diagonal_gaussian
 from iavae.refine import Refinement, refine
+from iavae.rng import AUXILIARY
 
 NETWORK = {'context_dim': 2, 'hidden': 6}
 SMALL = {
@@ -78,7 +79,7 @@ def mean_and_error(values):
 
 def noise_of(name, rng, latent_dim=3):
   """What a draw with that key is made of."""
-  rngs = [rng, jax.random.fold_in(rng, 2**31 - 1)] if name == 'auxiliary' else [rng]
+  rngs = [rng, jax.random.fold_in(rng, AUXILIARY)] if name == 'auxiliary' else [rng]
   noise = jnp.concatenate([jax.random.normal(rng, (latent_dim,)) for rng in rngs])
   return noise.reshape(2, -1) if name == 'auxiliary' else noise
 
@@ -132,6 +133,34 @@ def test_any_z_has_a_density(name, x64):
     back, same = q.inverse(there)
     np.testing.assert_allclose(back, noise, rtol=1e-11)
     assert same == pytest.approx(float(log_det), abs=1e-11)
+
+
+@evaluating
+@pytest.mark.parametrize('log_scale', [-50.0, 50.0])
+def test_very_narrow_and_very_wide_posteriors(name, log_scale):
+  """Finite in float32, and the bound has the value of the draw, whatever its gradient's path."""
+  family, params, heads = start(name)
+  q = family.posterior(params, heads | {'log_var': jnp.full(3, 2 * log_scale)})
+  z, log_prob = q.sample_and_log_prob(jax.random.key(0))
+  assert q.log_prob(z) == pytest.approx(float(log_prob), rel=1e-5)
+  model = model_of(lambda z: jnp.zeros(()))
+  kl = lambda q: bounds.elbo_terms(model, None, q, None, jax.random.key(0))[1]
+  value, slope = jax.value_and_grad(kl)(q)
+  assert value == pytest.approx(float(log_prob), rel=1e-6)
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
+
+
+@pytest.mark.parametrize('name', ['maf', 'realnvp'])
+def test_the_bound_has_the_value_of_the_draw(name):
+  """Where the inverse of the flow is no better than its rounding."""
+  family, params, heads = start(name)
+  params = jax.tree.map(lambda a: a + 0.3 * jnp.cos(jnp.arange(a.size)).reshape(a.shape), params)
+  q = family.posterior(params, heads | {'mean': jnp.ones(3), 'log_var': jnp.full(3, -100.0)})
+  rng = jax.random.key(0)
+  z, log_prob = q.sample_and_log_prob(rng)
+  assert abs(q.log_prob(z) - log_prob) > 1e9
+  kl = bounds.elbo_terms(model_of(lambda z: jnp.zeros(())), None, q, None, rng)[1]
+  assert kl == pytest.approx(float(log_prob), rel=1e-6)
 
 
 @evaluating
@@ -347,6 +376,52 @@ def test_planar_and_radial_are_the_papers_formulas(x64):
     beta = np.log1p(np.exp(raw_a + raw_beta)) - a
     z = z + beta / (a + np.linalg.norm(z - center)) * (z - center)
   np.testing.assert_allclose(q.transform(noise)[0], z, rtol=1e-12)
+
+
+def test_radial_maps_start_around_where_z_is(x64):
+  """r ~ N(0, I) in units of the base, another one a step; a zero distance has a gradient."""
+  family, params, heads = start('radial')
+  heads |= {'mean': jnp.array([1.0, -2.0, 3.0]), 'log_var': jnp.array([0.4, -0.2, 0.0])}
+  offset = jnp.arange(9.0).reshape(3, 3)
+  q = family.posterior(params, heads | {'reference': offset.ravel()})
+  r = params['flow']['reference']
+  expected = heads['mean'] + jnp.exp(heads['log_var'] / 2) * r + offset
+  np.testing.assert_allclose(q.reference, expected, rtol=1e-12)
+  assert len(np.unique(r)) == r.size
+  still = q._replace(reference=jnp.tile(q.base.mean, (3, 1)), raw_beta=jnp.ones(3))
+  slope = jax.grad(lambda q: jnp.sum(q.transform(jnp.zeros(3))[0]))(still)
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
+  flat = example('planar')._replace(w=jnp.zeros((3, 3)))
+  slope = jax.grad(lambda q: jnp.sum(q.transform(jnp.ones(3))[0]))(flat)
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
+
+
+def test_scales_of_a_coupling_are_bounded():
+  network = {
+    'hidden': {'kernel': jnp.ones((4, 5)), 'bias': jnp.zeros(5)},
+    'output': {'kernel': jnp.full((5, 4), 1e3), 'bias': jnp.array([0.0, 0.0, 0.0, -1e6])},
+  }
+  shift, log_scale = flows.affine(network, jnp.ones(2), jnp.ones(2))
+  np.testing.assert_allclose(shift, 2e4)
+  np.testing.assert_allclose(log_scale, [flows.MAX_LOG_SCALE, -flows.MAX_LOG_SCALE])
+  assert flows.bounded(jnp.asarray(0.01)) == pytest.approx(0.01, rel=1e-4)
+
+
+@pytest.mark.parametrize('name', ['realnvp', 'maf', 'iaf'])
+def test_every_second_step_moves_what_the_first_reads(name, x64):
+  """One step leaves half of the Jacobian's entries at zero, two steps none."""
+  jacobians = []
+  for num_steps in (1, 2):
+    q = example(name, 4, options=SMALL[name] | {'num_steps': num_steps})
+    jacobian = jax.jacobian(lambda noise, q=q: q.transform(noise)[0])(jnp.ones(4))
+    jacobians.append(np.asarray(jacobian != 0))
+  first = np.eye(4, dtype=bool)
+  first[2:, :2] = True
+  assert (jacobians[0] == (first if name == 'realnvp' else np.tri(4, dtype=bool))).all()
+  if name == 'realnvp':  # the second half among its own entries stays apart
+    assert jacobians[1][:2].all() and (jacobians[1][2:] == first[2:]).all()
+  else:
+    assert jacobians[1].all()
 
 
 @pytest.mark.parametrize(('hidden', 'direct'), [(2, True), (9, True), (4, False), (9, False)])

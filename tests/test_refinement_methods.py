@@ -1,12 +1,14 @@
 """Methods that refine or are trained apart: their gradients against definitions and differences."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from iavae import inference, networks, refine
+from iavae import inference, networks, posteriors, refine
 from iavae.bounds import divergence, posterior_loss
 from iavae.decoders import mlp_decoder
 from iavae.inference import denoising, iterative, semi_amortized, svi
@@ -20,10 +22,24 @@ X = np.random.default_rng(0).standard_normal(3)
 RNG = jax.random.key(1)
 
 
+FLOW = {'context_dim': 2, 'hidden': 3}
+
+
 def make(name, **options):
   """(method, params) in the precision at hand."""
   method = inference.find(name).make(MODEL, ENCODER, **options)
   return method, method.init(jax.random.key(2), X)
+
+
+def make_with(family_name, name, **options):
+  """As `make`, with another family of posteriors, away from where it starts."""
+  known = posteriors.defaults(family_name)
+  family = posteriors.make(family_name, **{k: v for k, v in FLOW.items() if k in known})
+  encoder = networks.mlp((4,), family.heads(2), 'tanh')
+  method = inference.find(name).make(MODEL, encoder, family=family, **options)
+  params = method.init(jax.random.key(2), X)
+  rng = np.random.default_rng(3)
+  return method, jax.tree.map(lambda a: a + 0.1 * rng.standard_normal(a.shape), params)
 
 
 def assert_trees_close(a, b, rtol=1e-9):
@@ -39,19 +55,47 @@ def loss_gradient(method, params, rng=RNG, beta=0.7):
   return jax.jit(jax.grad(lambda p: method.loss(p, X, rng, beta)[0]))(params)
 
 
-def test_sa_vae_gradient_is_that_of_finite_differences(x64):
-  """Through 5 steps of momentum and clipping; central differences in random directions."""
-  method, params = make('semi_amortized', num_steps=5, learning_rate=0.05)
-  loss = jax.jit(lambda p: method.loss(p, X, RNG, 0.7)[0])
-  gradient = loss_gradient(method, params)
-  for seed in range(4):
+def assert_slopes_are_differences(of, params):
+  """The gradient of `of` against central differences in random directions."""
+  gradient = jax.jit(jax.grad(of))(params)
+  value = jax.jit(of)
+  for seed in range(3):
     rng = np.random.default_rng(seed)
     direction = jax.tree.map(lambda a: jnp.asarray(rng.standard_normal(a.shape)), params)
     move = lambda r, d=direction: jax.tree.map(lambda a, b: a + r * b, params, d)
-    difference = (loss(move(1e-6)) - loss(move(-1e-6))) / 2e-6
-    slope = sum(jnp.vdot(a, b) for a, b in zip(*map(jax.tree.leaves, (gradient, direction)),
-                                               strict=True))  # fmt: skip
+    difference = (value(move(1e-6)) - value(move(-1e-6))) / 2e-6
+    slope = optax.tree.vdot(gradient, direction)
     assert slope == pytest.approx(float(difference), rel=1e-6)
+
+
+@pytest.mark.parametrize('optimizer', ['momentum', 'adam'])
+def test_sa_vae_gradient_is_that_of_finite_differences(optimizer, x64):
+  """Through 5 steps, clipping included."""
+  options = {'num_steps': 5, 'learning_rate': 0.05, 'optimizer': optimizer}
+  method, params = make('semi_amortized', **options)
+  assert_slopes_are_differences(lambda p: method.loss(p, X, RNG, 0.7)[0], params)
+
+
+@pytest.mark.parametrize('family_name', posteriors.names())
+def test_the_steps_of_every_family_are_differentiated_exactly(family_name, x64):
+  """The posterior at l_T as a function of all params."""
+  method, params = make_with(family_name, 'semi_amortized', num_steps=3)
+
+  def of(params):
+    leaves = jax.tree.leaves(method.infer(params, X, RNG))
+    return sum(jnp.sum(jnp.sin(leaf)) for leaf in leaves)
+
+  assert_slopes_are_differences(of, params)
+
+
+def test_adam_has_a_gradient_where_a_head_has_none():
+  """The context of a flow that starts as the identity moves nothing."""
+  family = posteriors.make('iaf', **FLOW)
+  encoder = networks.mlp((4,), family.heads(2), 'tanh')
+  method = semi_amortized.make(MODEL, encoder, family=family, optimizer='adam', num_steps=3)
+  params = method.init(jax.random.key(2), X)
+  gradient = jax.jit(jax.grad(lambda p: method.loss(p, X, RNG, 1.0)[0]))(params)
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
 def test_sa_vae_steps_are_a_plain_loop(x64):
@@ -111,6 +155,60 @@ def refined_and_first(variant, params):
   return method, read(last), rng_start, rng_loss
 
 
+@pytest.mark.parametrize('name', ['svi', 'semi_amortized'])
+def test_steps_of_training_weigh_the_kl(name, x64):
+  """beta counts in the steps, too; SVI's decoder sees the last posterior as fixed."""
+  method, params = make(name, num_steps=3, learning_rate=0.02, optimizer='momentum')
+  num_keys = {'svi': 2, 'semi_amortized': 3}[name]
+  rng_steps, *_, rng_loss = jax.random.split(RNG, num_keys)
+
+  def ascend(params):
+    heads = {'mean': jnp.zeros(2), 'log_var': jnp.zeros(2)}
+    if name == 'semi_amortized':
+      heads = ENCODER.apply(params['inference']['encoder'], X)
+    bound = lambda model, p, q, x, rng: (
+      -posterior_loss(model, p, DiagonalGaussian(q['mean'], q['log_var'] / 2), x, rng, 0.7)[0]
+    )
+    steps = refine.Refinement(3, refine.kim_momentum(0.02), bound)
+    return refine.refine(steps, MODEL, params['model'], heads, X, rng_steps)
+
+  def expected(params):
+    last = ascend(params)
+    last = jax.lax.stop_gradient(last) if name == 'svi' else last
+    q = DiagonalGaussian(last['mean'], last['log_var'] / 2)
+    return posterior_loss(MODEL, params['model'], q, X, rng_loss, 0.7)[0]
+
+  assert_trees_close(loss_gradient(method, params), jax.jit(jax.grad(expected))(params))
+
+
+def test_shared_networks_follow_the_last_posterior_only(x64):
+  """With a flow, VAE+SVI trains its networks as it trains the decoder."""
+  method, params = make_with('iaf', 'semi_amortized', variant='svi', num_steps=2)
+  rng_steps, _, rng_loss = jax.random.split(RNG, 3)
+  family = posteriors.make('iaf', **FLOW)
+  encoder = networks.mlp((4,), family.heads(2), 'tanh')
+  fixed = params['inference']
+  bound = refine.heads_bound(family, fixed, 0.7)
+  steps = refine.Refinement(2, refine.kim_momentum(0.02), bound)
+  heads = encoder.apply(fixed['encoder'], X)
+  last = refine.refine(steps, MODEL, params['model'], heads, X, rng_steps)
+
+  def of_flow(flow):
+    q = family.posterior({'flow': flow}, last)
+    return posterior_loss(MODEL, params['model'], q, X, rng_loss, 0.7)[0]
+
+  found = loss_gradient(method, params)['inference']['flow']
+  assert_trees_close(found, jax.jit(jax.grad(of_flow))(fixed['flow']))
+
+
+def test_a_hybrid_leaves_what_examples_share(x64):
+  method, params = make_with('iaf', 'hybrid', num_steps=3)
+  q = method.infer(params, X, RNG)
+  jax.tree.map(np.testing.assert_array_equal, q.flow, params['inference']['flow'])
+  plain, _ = make_with('iaf', 'amortized')
+  assert np.all(q.base.mean != plain.infer(params, X, RNG).base.mean)
+
+
 @pytest.mark.parametrize('variant', ['svi', 'svi_kl'])
 def test_encoder_and_decoder_follow_their_own_objectives(variant, x64):
   _, params = make('semi_amortized')
@@ -142,11 +240,51 @@ def test_divergence_is_the_closed_form_and_its_estimate(x64):
   exact = np.sum(np.log(t / s) + (s**2 + (m - n) ** 2) / (2 * t**2) - 0.5)
   assert divergence(q, p, None) == pytest.approx(exact, rel=1e-12)
 
-  class Other:  # the same family without its closed form
+  class Estimated(NamedTuple):
+    """The same family without its closed form."""
+
+    mean: jax.Array
+    log_scale: jax.Array
+    sample_and_log_prob = DiagonalGaussian.sample_and_log_prob
+    log_prob = DiagonalGaussian.log_prob
+
+  one = jax.value_and_grad(lambda q, rng: divergence(q, Estimated(*p), rng))
+  values, slopes = jax.jit(jax.vmap(one, (None, 0)))(Estimated(*q), jax.random.split(RNG, 20_000))
+  expected = jax.grad(lambda q: divergence(q, p, None))(q)
+  for found, known in ((values, exact), *zip(slopes, expected, strict=True)):
+    error = np.std(found, axis=0, ddof=1) / np.sqrt(len(values))
+    assert (np.abs(np.mean(found, axis=0) - known) < 5 * error).all() and np.all(error < 0.02)
+
+  class Drawn:  # cannot evaluate
     sample_and_log_prob = staticmethod(q.sample_and_log_prob)
 
   with pytest.raises(ValueError, match='cannot evaluate a z that it did not draw'):
-    divergence(Other, Other, RNG)
+    divergence(Drawn, Drawn, RNG)
+
+
+def test_iterative_updates_are_those_of_the_paper(x64):
+  """What the network reads, its highway layers and gates, in numpy; one log-variance is clipped."""
+  _, params = make('iterative', hidden=3)
+  phi = jax.tree.map(lambda a: np.asarray(4 * a), params['inference']['refiner'])
+  heads = {'mean': np.array([0.5, -2.0]), 'log_var': np.array([90.0, -1.0])}
+  gradient = {'mean': np.array([3.0, 0.0]), 'log_var': np.array([-0.2, 1e-4])}
+  sigmoid = lambda a: 1 / (1 + np.exp(-a))
+  linear = lambda name, u: u @ phi[name]['kernel'] + phi[name]['bias']
+  both = lambda tree: np.concatenate([tree['log_var'], tree['mean']])
+  magnitudes = np.log(np.abs(both(gradient)) + 1e-5)
+  h = np.concatenate([X - 0.5, both(heads), magnitudes, np.sign(both(gradient))])
+  for i in range(2):
+    gate, unit = sigmoid(linear(f'gate{i}', h)), linear(f'unit{i}', h)
+    unit = np.where(unit > 0, unit, np.exp(np.minimum(unit, 0)) - 1)
+    h = gate * (linear('skip0', h) if i == 0 else h) + (1 - gate) * unit
+  expected = {}
+  for name in heads:
+    gate = sigmoid(linear(f'{name}_gate', h))
+    expected[name] = gate * heads[name] + (1 - gate) * linear(f'{name}_value', h)
+  assert expected['log_var'][0] > 15
+  expected['log_var'] = np.minimum(expected['log_var'], 15)
+  found = iterative._update(phi, X, heads, refine.describe(heads, gradient))
+  assert_trees_close(found, expected, rtol=1e-12)
 
 
 def test_iterative_gradient_is_the_definition(x64):
@@ -226,13 +364,19 @@ def test_denoising_reads_noise_in_training_only(x64):
 def test_row_norm_bounds_every_unit(x64):
   _, params = make('denoising')
   scaled = denoising.normalize_rows(params['inference']['encoder'], 2.5)
+  plain, normalized = (make('denoising', row_norm=norm)[0] for norm in (0.0, 2.5))
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    normalized.infer(params, X, RNG),
+    plain.infer({'inference': {'encoder': scaled}}, X, RNG),
+  )
   for layer in scaled.values():
     np.testing.assert_allclose(np.linalg.norm(layer['kernel'], axis=0), 2.5, rtol=1e-12)
 
 
 def test_aggressive_trains_one_half_at_a_time():
   """3 of the encoder, 1 of the decoder, twice, then both; moments of the other half rest too."""
-  method, params = make('aggressive', num_encoder_steps=3, num_aggressive_steps=8)
+  method, params = make('aggressive', num_encoder_steps=3, aggressive_share=0.8)
   rates = {'model': 0.1, 'inference': 0.1}
   optimizer = make_optimizer(rates)
   state, changed = optimizer.init(params), []
@@ -240,7 +384,7 @@ def test_aggressive_trains_one_half_at_a_time():
   @jax.jit
   def step(params, state, i):
     gradient = jax.grad(lambda p: method.loss(p, X, jax.random.fold_in(RNG, i), 1.0)[0])(params)
-    return masked_step(optimizer, method.trains(i), gradient, state, params)
+    return masked_step(optimizer, method.trains(i, 10), gradient, state, params)
 
   differs = lambda a, b: any(map(np.any, jax.tree.leaves(jax.tree.map(np.not_equal, a, b))))
   moments = lambda state, half: [
@@ -255,6 +399,27 @@ def test_aggressive_trains_one_half_at_a_time():
     changed.append(''.join(half[0] for half in halves))
     params, state = new, new_state
   assert changed == ['i', 'i', 'i', 'm'] * 2 + ['mi', 'mi']
+
+
+def test_a_half_that_rests_takes_no_part_in_the_others_step():
+  """Neither in the norm that is clipped nor in the count of Adam, whose first step is its rate."""
+  optimizer = make_optimizer({'model': 0.1, 'inference': 0.2}, max_norm=5.0)
+  params = {'model': jnp.zeros(2), 'inference': jnp.zeros(1)}
+  state = optimizer.init(params)
+  step = jax.jit(lambda half, gradient, state, params: masked_step(
+    optimizer, {'model': half, 'inference': ~half}, gradient, state, params))  # fmt: skip
+  large = {'model': jnp.full(2, 1e6), 'inference': jnp.ones(1)}
+  for count in range(1, 6):
+    params, state = step(jnp.asarray(False), large, state, params)
+    np.testing.assert_allclose(params['inference'], -0.2 * count, rtol=1e-5)
+  np.testing.assert_array_equal(params['model'], 0)
+  params, state = step(jnp.asarray(True), large, state, params)
+  np.testing.assert_allclose(params['model'], -0.1, rtol=1e-5)
+  moments = [
+    float(leaf[0]) for path, leaf in jax.tree_util.tree_leaves_with_path(state)
+    if 'inference' in [getattr(key, 'key', None) for key in path] and leaf.ndim
+  ]  # fmt: skip
+  assert sorted(moments) == pytest.approx([1 - 0.999**5, 1 - 0.9**5], rel=1e-5)  # unclipped
 
 
 def test_memory_of_the_gradient_does_not_grow_with_the_steps():

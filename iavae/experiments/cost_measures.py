@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from iavae.bounds import elbo
-from iavae.refine import Refinement, make_step
+from iavae.refine import Refinement, local_only, make_step
 from iavae.types import Array, GenerativeModel, InferenceMethod, Params, Posterior
 
 NUM_SAMPLES = 2  # draws of z a step
@@ -37,7 +37,7 @@ def start_refining(
 ) -> tuple[Any, Callable]:
   """The state before the first step of Adam on the posterior of x, and the step."""
   bound = functools.partial(elbo, num_samples=NUM_SAMPLES)
-  refinement = Refinement(0, optax.adam(rate), bound)
+  refinement = Refinement(0, local_only(optax.adam(rate)), bound)
   q = subject.method(0).infer(params, x, rng)
   step = make_step(refinement, model, params['model'], x, jax.random.fold_in(rng, 1))
   return (q, refinement.optimizer.init(q)), step

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from iavae import hypernetworks, inference, layers, posteriors
 from iavae.experiments.image_models import Images, make_encoder, make_family, num_parameters
 from iavae.inference import amortized
-from iavae.types import Array, InferenceMethod, Network, Params
+from iavae.types import BATCH, Array, InferenceMethod, Network, Params
 
 CONTROLS = (
   'continued',
@@ -57,6 +57,8 @@ def make_variant(config: ConfigDict, images: Images, name: str) -> Variant:
     encoder = make_encoder(config, family)._replace(apply_train=None)
     images = images._replace(family=family, encoder=encoder)
   method, frozen = _method_and_frozen(config, images, name)
+  if method.trains and 'model' in frozen:
+    raise ValueError('it trains encoder and decoder by turns, and the decoder is to stay')
   return Variant(method, frozen, _make_start(method, images.shape))
 
 
@@ -92,7 +94,10 @@ def _method_and_frozen(
     options = config.inference.to_dict() | options
   of = options.get('of', inference.find(method).DEFAULTS.get('of'))
   if 'instance_adaptive' in (method, of):
-    options = _modulation_options(config, modulation) | options
+    known = _modulation_options(config, modulation)
+    if of and known.get('num_steps', 1) != 1:
+      raise ValueError('the modulation takes one step here: --config.hypernetwork.num_steps=1')
+    options = known | options
   if 'estimator' in inference.find(of or method).DEFAULTS:
     options = {'estimator': config.adapt.estimator} | options
   frozen = () if config.adapt.train_base else inference.frozen(method, of)
@@ -177,6 +182,14 @@ def _shapes(init: Callable[[Array, Array], Params], shape: tuple[int, ...]) -> P
 def has_hypernetwork(variant: Variant, shape: tuple[int, ...]) -> bool:
   """Whether a variant modulates an encoder."""
   return 'hypernetwork' in _shapes(variant.method.init, shape)['inference']
+
+
+def shares_networks(variant: Variant, shape: tuple[int, ...]) -> bool:
+  """Whether a posterior holds networks that all examples share."""
+  method, rng = variant.method, jax.random.key(0)
+  params = _shapes(method.init, shape)
+  one = jax.vmap(method.infer, (None, 0, None), axis_name=BATCH)
+  return hasattr(jax.eval_shape(one, params, jnp.zeros((1, *shape)), rng), 'flow')
 
 
 def count_parameters(variant: Variant, shape: tuple[int, ...]) -> dict[str, int]:

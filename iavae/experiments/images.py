@@ -72,12 +72,13 @@ def _gaps_of_seed(
 ) -> list[dict]:
   """The amortization gap of every method on the first test images.
 
-  But for a flow with networks of its own: the best one for an image would need them trained anew.
+  But for a flow whose networks all images share: the best one for an image would need them trained
+  anew.
   """
   x, found = images.test[: config.evaluation.gap_examples], []
   of_base = None
   for name, row in rows.items() if len(x) else ():
-    if 'flow' in params[name]['inference']:
+    if image_variants.shares_networks(row.variant, x.shape[1:]):
       continue
     shared = of_base if name not in posteriors.names() and 'model' in row.variant.frozen else None
     gap = row.measure_gap(params[name], x, purpose_rng(seed, 'gap'), shared)

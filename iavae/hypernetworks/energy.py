@@ -5,11 +5,13 @@
   hidden units   y = (1 + g + G x) * (W u + b) + S x
   mean           y = (1 + g + G n) * (W u + b) + S x
   log_var        y =                  W u + b  + S e
+  other heads    as hidden units
 
 Division as neurons do it (Carandini & Heeger, doi:10.1038/nrn3136) lets a mean fall off where x
 determines it well, log energies do the same for a log-variance, and scales that read x make
 products of inputs: what an exact posterior is made of, and a small network without them is not. For
-problems of few inputs: the scales of a layer cost D_out x D weights.
+problems of few inputs: the scales of a layer cost D_out x D weights. No shift has a constant, so
+the control that reads no x is only fair where the base is trained along.
 
 The form was found on the synthetic model of arXiv:2604.06796, section 4.1, with its posterior
 known, but nothing of the decoder is in it. g, G and S start at 0, at the base. Parameters for the
@@ -22,6 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from iavae import layers, trunks
+from iavae.modulation import check_dense
 from iavae.types import Array, Hypernetwork, Linear, Params
 
 DEFAULTS: dict[str, object] = {
@@ -49,6 +52,7 @@ def _changes(psi: Params, name: str, read: dict[str, Array]) -> tuple[Array | fl
 
 
 def _init(rng: Array, base: Params, data_dim: int, trunk_dim: int) -> Params:
+  check_dense(base)
   rng_trunk, rng_offset = jax.random.split(rng)
   trunk = trunks.normal_layer(rng_trunk, data_dim, trunk_dim)
   psi = {'trunk': trunk | {'bias': _OFFSET * jax.random.normal(rng_offset, (trunk_dim,))}}
@@ -87,7 +91,7 @@ def make(trunk_dim: int = 2) -> Hypernetwork:
   Of a base of dense layers {'kernel', 'bias'}, an MLP.
 
   Raises:
-    ValueError: for a size that is no natural number.
+    ValueError: for a size that is no natural number, or in `init` other layers.
   """
   trunks.check_naturals(trunk_dim=trunk_dim)
   return Hypernetwork(

@@ -30,6 +30,7 @@ import jax.numpy as jnp
 
 from iavae import layers
 from iavae.convolution import convolve
+from iavae.trunks import check_naturals
 from iavae.types import Array, Hypernetwork, Linear, Params
 
 DEFAULTS: dict[str, object] = {
@@ -196,13 +197,20 @@ def make(
   init_scale: float = 1e-3,
   normalized: bool = False,
 ) -> Hypernetwork:
-  """See DEFAULTS; psi as `init` describes it. The base network is {layer: {'kernel', 'bias'}}."""
-  options = {
+  """See DEFAULTS; psi as `init` describes it. The base network is {layer: {'kernel', 'bias'}}.
+
+  Raises:
+    ValueError: for bad hyperparameters.
+  """
+  sizes = {
     'embedding_dim': embedding_dim,
     'slice_dim': slice_dim,
     'column_embedding_dim': column_embedding_dim,
-    'init_scale': init_scale,
   }
+  check_naturals(**sizes)
+  if not init_scale >= 0:
+    raise ValueError('init_scale is 0 or more')
+  options = sizes | {'init_scale': init_scale}
   return Hypernetwork(
     init=functools.partial(init, options=options),
     modulation=functools.partial(modulation, normalized=normalized),

@@ -1,7 +1,8 @@
 """A single linear hypernetwork for all blocks, the paper's synthetic one.
 
 h(x, e_l) = W [x; e_l] + b in R^d_max, of which block l uses the first d_l components
-(arXiv:2604.06796, section 4.1). Every modulated parameter is affine in x, so a modulated dense
+(arXiv:2604.06796, section 4.1; e_l ~ N(0, 1), and its N(0, 10^-2) as a standard deviation, are how
+we read it). Every modulated parameter is affine in x, so a modulated dense
 layer with input u is a plain one, shared by all examples, of the products [u; 1] x [x; 1].
 """
 
@@ -10,7 +11,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from iavae.modulation import Blocks, join, make_blocks
+from iavae.modulation import LAYOUTS, Blocks, join, make_blocks
+from iavae.trunks import check_naturals
 from iavae.types import Array, Hypernetwork, Linear, Params
 
 DEFAULTS: dict[str, object] = {
@@ -21,7 +23,14 @@ DEFAULTS: dict[str, object] = {
 
 
 def make(embedding_dim: int = 2, init_scale: float = 1e-2, layout: str = 'tensor') -> Hypernetwork:
-  """See DEFAULTS; psi = {'weight': [d_max, D + E], 'bias': [d_max], 'embeddings': [L, E]}."""
+  """See DEFAULTS; psi = {'weight': [d_max, D + E], 'bias': [d_max], 'embeddings': [L, E]}.
+
+  Raises:
+    ValueError: for bad hyperparameters, or in `init` an encoder with other layers than dense ones.
+  """
+  check_naturals(embedding_dim=embedding_dim)
+  if not init_scale >= 0 or layout not in LAYOUTS:
+    raise ValueError(f'init_scale is 0 or more, layout one of {", ".join(LAYOUTS)}')
   blocks_of = functools.partial(make_blocks, layout=layout)
   return Hypernetwork(
     init=lambda rng, base, data_dim: init(

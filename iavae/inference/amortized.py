@@ -7,6 +7,7 @@ import jax
 
 from iavae.bounds import bound_loss
 from iavae.posteriors import gaussian
+from iavae.rng import FAMILY
 from iavae.types import (
   Array,
   GenerativeModel,
@@ -26,7 +27,7 @@ def init_inference(encoder: Network, family: PosteriorFamily, rng: Array, x: Arr
   """{'encoder': phi} and what the family shares, as every method with an encoder has them."""
   phi = encoder.init(rng, x)
   heads = jax.eval_shape(encoder.apply, phi, x)
-  return {'encoder': phi} | family.init(jax.random.fold_in(rng, 0), heads)
+  return {'encoder': phi} | family.init(jax.random.fold_in(rng, FAMILY), heads)
 
 
 def make(

@@ -85,7 +85,7 @@ def _init(parts: _Parts, rng: Array, x: Array) -> Params:
   params = {'model': parts.model.init(rng_model), 'inference': inference}
   base, num_steps = inference['encoder'], parts.h.num_steps
   heads = jax.eval_shape(parts.encoder.apply, base, x)
-  size = jax.eval_shape(lambda heads: _read(parts, params, heads, x, rng)[0], heads).size
+  size = jax.eval_shape(lambda heads: _read(parts, params, heads, x, rng, 1.0)[0], heads).size
   if num_steps == 1:
     inference['hypernetwork'] = parts.h.init(rng_hypernetwork, base, size)
     return params
@@ -96,7 +96,7 @@ def _init(parts: _Parts, rng: Array, x: Array) -> Params:
 
 
 def _read(
-  parts: _Parts, params: Params, heads: Heads, x: Array, rng: Array
+  parts: _Parts, params: Params, heads: Heads, x: Array, rng: Array, beta: Array | float
 ) -> tuple[Array, Array | float]:
   """What h is told, [data_dim], and a term with the ELBO's gradient for those heads, if read."""
   if parts.h.reads == 'x':
@@ -105,7 +105,7 @@ def _read(
   if parts.h.reads == 'features':
     return features, 0.0
   # As in iterative inference the gradient is an input, not a path: nothing flows back through it
-  bound = heads_bound(parts.family, params['inference'])
+  bound = heads_bound(parts.family, params['inference'], beta)
   gradient = bound_gradient(bound, parts.model, params['model'], heads, x, rng)
   term = sum(jnp.vdot(gradient[name], heads[name]) for name in heads)
   return jnp.append(features, describe(heads, gradient)), term
@@ -118,13 +118,15 @@ def _modulated(parts: _Parts, psi: Params, base: Params, x: Array, told: Array) 
   return parts.encoder.apply(modulate(base, parts.h.modulation(psi, base, told)), x)
 
 
-def _run(parts: _Parts, params: Params, x: Array, rng: Array) -> tuple[Heads, Array | float]:
+def _run(
+  parts: _Parts, params: Params, x: Array, rng: Array, beta: Array | float
+) -> tuple[Heads, Array | float]:
   """The last heads, and the sum of the terms of those before them that depend on psi."""
   base, reads_gradient = params['inference']['encoder'], parts.h.reads == 'gradient'
   heads, total = parts.encoder.apply(base, x) if reads_gradient else {}, 0.0
   for i, psi in enumerate(parts.psis(params)):
     rng_step = jax.random.fold_in(rng, i) if reads_gradient else rng
-    told, term = _read(parts, params, heads, x, rng_step)
+    told, term = _read(parts, params, heads, x, rng_step, beta)
     total += term if i else 0.0
     heads = _modulated(parts, psi, base, x, CONDITIONS[parts.condition](told))
   return heads, total
@@ -152,9 +154,11 @@ def make(
     hyperparameters: of the hypernetwork, see its module.
 
   Raises:
-    ValueError: for an unknown hypernetwork or hyperparameter, or one that reads features of an
-      encoder without any.
+    ValueError: for an unknown hypernetwork, hyperparameter or condition, a hypernetwork that reads
+      features of an encoder without any, or several steps with another estimator.
   """
+  if condition not in CONDITIONS:
+    raise ValueError(f'unknown condition {condition!r}; one of {", ".join(CONDITIONS)}')
   h = hypernetworks.make(hypernetwork, **hyperparameters)
   if h.reads != 'x' and encoder.features is None:
     raise ValueError(f'the hypernetwork {hypernetwork!r} reads features, this encoder has none')
@@ -166,13 +170,13 @@ def make(
     return _init(parts, rng, x)
 
   def infer(params: Params, x: Array, rng: Array) -> Posterior:
-    return family.posterior(params['inference'], _run(parts, params, x, rng)[0])
+    return family.posterior(params['inference'], _run(parts, params, x, rng, 1.0)[0])
 
   def loss_of_steps(
     params: Params, x: Array, rng: Array, beta: Array | float = 1.0
   ) -> tuple[Array, Metrics]:
     rng_steps, rng_loss = jax.random.split(rng)
-    heads, total = _run(parts, params, x, rng_steps)
+    heads, total = _run(parts, params, x, rng_steps, beta)
     return loss_of_last(model, family, params, (heads, total, h.num_steps), x, rng_loss, beta)
 
   loss = loss_of_steps if h.num_steps > 1 else bound_loss(model, infer, estimator)

@@ -8,8 +8,9 @@ l_0 = 0 (the prior, for Gaussians), and with g_t = grad ELBO(l_t, theta, x)
 magnitude and sign; f has highway layers of ELU units. phi follows the mean of the T ELBOs, where no
 gradient flows from one step into the one before; theta follows the last ELBO only.
 
-Differs from the paper: one draw of z a step, not ten, as for the methods beside it; the ELBO at
-l_t whose gradient is read is also the one that is trained on, so T steps cost T + 1 of them.
+Differs from the paper: one draw of z a step, not ten, as for the methods beside it; the gradient
+that is read is that of one example, not of a batch's mean; the ELBO at l_t whose gradient is read
+is also the one that is trained on, so T steps cost T + 1 of them.
 """
 
 from typing import NamedTuple

@@ -18,7 +18,7 @@ class AutoregressiveGaussian(NamedTuple):
   With y = (z - mean) / exp(log_scale), mu_i = mean_i + exp(log_scale_i) m_i(y_<i) and
   s_i = exp(log_scale_i + r_i(y_<i)), m and r by a network that reads the context, too. With m
   linear and r constant it is the Gaussian with a full covariance (Kingma et al.,
-  arXiv:1606.04934, section 3.1).
+  arXiv:1606.04934, section 3.1). Differs from the paper: r is bounded, see `flows.bounded`.
 
   Attributes:
     base: mean and log_scale.

@@ -11,6 +11,7 @@ from jax.scipy.stats import norm
 
 from iavae import flows, layers
 from iavae.posteriors.gaussian import DiagonalGaussian, diagonal_gaussian
+from iavae.rng import AUXILIARY
 from iavae.types import Array, Params, PosteriorFamily
 
 DEFAULTS: dict[str, object] = {
@@ -71,8 +72,8 @@ class AuxiliaryFlow(NamedTuple):
     KL(q(v | z) || r(v | z)). So E log q(z) is overestimated and the ELBO stays a lower bound, as
     do importance-weighted ones: r(v | z) p(x, z) / q(z, v) has mean p(x).
     """
-    # A key for v that is no part of the draw of z, which is then that of the mean-field Gaussian
-    rngs = rng, jax.random.fold_in(rng, 2**31 - 1)
+    # The draw of z is that of the mean-field Gaussian
+    rngs = rng, jax.random.fold_in(rng, AUXILIARY)
     mean = self.base.mean
     noise = jnp.stack([jax.random.normal(rng, mean.shape, mean.dtype) for rng in rngs])
     (z, v), log_det = self.transform(noise)
@@ -89,11 +90,12 @@ def make(num_steps: int = 2, context_dim: int = 64, hidden: int = 128) -> Poster
 
   def init(rng: Array, heads: dict[str, Array]) -> Params:
     (latent_dim,) = heads['mean'].shape
+    rng_updates, rng_start = jax.random.split(rng)
     shapes = flows.network_shapes(latent_dim + context_dim, hidden, latent_dim)
     updates = [f'{letter}_{t:02d}' for letter in 'vz' for t in range(num_steps)]
-    flow = flows.init_networks(rng, dict.fromkeys(updates, shapes))
+    flow = flows.init_networks(rng_updates, dict.fromkeys(updates, shapes))
     # If v started as independent of z, nothing would tell z what to do with it: a saddle point
-    start = layers.torch_uniform(jax.random.fold_in(rng, 0), shapes)
+    start = layers.torch_uniform(rng_start, shapes)
     return {'flow': flow | {'start': start, 'reverse': jax.tree.map(jnp.copy, start)}}
 
   return PosteriorFamily(

@@ -29,7 +29,8 @@ class FullCovarianceGaussian(NamedTuple):
 
   def factor(self) -> Array:
     """I + N, [Z, Z]."""
-    return jnp.eye(self.mean.size) + strictly_lower(self.below_diagonal, self.mean.size)
+    eye = jnp.eye(self.mean.size, dtype=self.mean.dtype)
+    return eye + strictly_lower(self.below_diagonal, self.mean.size)
 
   def transform(self, noise: Array) -> flows.Transformed:
     """z = mean + L noise and log |dz/dnoise|: ([Z], [])."""

@@ -33,7 +33,8 @@ class DiagonalGaussian(NamedTuple):
 
   def log_prob(self, z: Array) -> Array:
     """log q(z) of z: [Z], [] in nats."""
-    return jnp.sum(norm.logpdf(z, self.mean, jnp.exp(self.log_scale)))
+    noise = (z - self.mean) * jnp.exp(-self.log_scale)
+    return jnp.sum(norm.logpdf(noise) - self.log_scale)
 
   def kl(self, other: 'DiagonalGaussian') -> Array:
     """KL(q || other), [] in nats."""

@@ -25,7 +25,7 @@ class InverseAutoregressiveFlow(NamedTuple):
   z that it did not draw would have to be traced back entry by entry.
 
   Differs from the paper: the gate that multiplies z_t-1 is divided by what it starts with, so that
-  the flow starts as the identity.
+  the flow starts as the identity. Like the paper's, it may shrink z without bound in a step.
 
   Attributes:
     base: the distribution of z_0.

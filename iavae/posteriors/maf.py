@@ -19,6 +19,8 @@ class MaskedAutoregressiveFlow(NamedTuple):
   (Papamakarios et al., arXiv:1705.07057, eq. 3; m and s read the context, too.) A draw is
   sequential, a density takes one pass a step.
 
+  Differs from the paper: s is bounded, see `flows.bounded`.
+
   Attributes:
     base: the distribution of z_0.
     context: [C].

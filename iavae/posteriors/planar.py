@@ -50,7 +50,8 @@ class PlanarFlow(NamedTuple):
 def _step(z: Array, step: tuple[Array, Array, Array]) -> flows.Transformed:
   u, w, b = step
   along = w @ u
-  stretch = jax.nn.softplus(along + math.log(math.e - 1))  # 1 + w^T u' > 0
+  # 1 + w^T u' > 0, in floats, too
+  stretch = jnp.maximum(jax.nn.softplus(along + math.log(math.e - 1)), jnp.finfo(u.dtype).tiny)
   u = u + (stretch - 1 - along) * w / jnp.maximum(w @ w, _TINY)
   h = jnp.tanh(w @ z + b)
   # 1 + (1 - h^2) w^T u', as a sum of what is positive
@@ -60,7 +61,8 @@ def _step(z: Array, step: tuple[Array, Array, Array]) -> flows.Transformed:
 def make(num_steps: int = 8) -> PosteriorFamily:
   """The family of `PlanarFlow`: every example has its own u, w and b.
 
-  params['flow'] = {'w': [T, Z]} is added to the head 'w', for at w = 0 nothing tells u where to go.
+  Heads 'u', 'w': [T Z] and 'b': [T]; params['flow'] = {'w': [T, Z]} is added to the head 'w', for
+  at w = 0 nothing tells u where to go.
 
   Raises:
     ValueError: for a number of steps that is not a whole number above 0.

@@ -22,8 +22,8 @@ class RadialFlow(NamedTuple):
   beta > -a keeps a step invertible (appendix A.2): a = softplus(raw_a) and
   beta = softplus(raw_a + raw_beta) - softplus(raw_a).
 
-  Differs from the paper: its beta = softplus(raw_beta) - a is not 0 at 0; z_ref is the base's mean
-  plus a head, so that a step starts around where z is.
+  Differs from the paper: its beta = softplus(raw_beta) - a is not 0 at 0; z_ref is a head plus a
+  point that z_0 is likely to come near, another one in each step (see `make`).
 
   Attributes:
     base: the distribution of z_0.
@@ -61,6 +61,9 @@ def _step(z: Array, step: tuple[Array, Array, Array]) -> flows.Transformed:
 def make(num_steps: int = 8) -> PosteriorFamily:
   """The family of `RadialFlow`: every example has its own reference points, a and beta.
 
+  z_ref = mean + exp(log_scale) * r + head, heads 'reference': [T Z] and 'raw_a', 'raw_beta': [T];
+  params['flow'] = {'reference': r: [T, Z]}, as steps that start as equals would long stay so.
+
   Raises:
     ValueError: for a number of steps that is not a whole number above 0.
   """
@@ -70,8 +73,14 @@ def make(num_steps: int = 8) -> PosteriorFamily:
     steps = {'reference': num_steps * latent_dim, 'raw_a': num_steps, 'raw_beta': num_steps}
     return {'mean': latent_dim, 'log_var': latent_dim} | steps
 
-  def posterior(params: Params, heads: dict[str, Array]) -> RadialFlow:
-    reference = heads['mean'] + heads['reference'].reshape(num_steps, -1)
-    return RadialFlow(diagonal_gaussian(heads), reference, heads['raw_a'], heads['raw_beta'])
+  def init(rng: Array, heads: dict[str, Array]) -> Params:
+    (latent_dim,) = heads['mean'].shape
+    return {'flow': {'reference': jax.random.normal(rng, (num_steps, latent_dim))}}
 
-  return PosteriorFamily(heads, lambda rng, heads: {}, posterior)
+  def posterior(params: Params, heads: dict[str, Array]) -> RadialFlow:
+    base = diagonal_gaussian(heads)
+    around = base.mean + jnp.exp(base.log_scale) * params['flow']['reference']
+    reference = around + heads['reference'].reshape(num_steps, -1)
+    return RadialFlow(base, reference, heads['raw_a'], heads['raw_beta'])
+
+  return PosteriorFamily(heads, init, posterior)

@@ -18,8 +18,10 @@ DEFAULTS: dict[str, object] = {
 class RealNVP(NamedTuple):
   """z_B' = exp(s(z_A)) z_B + t(z_A), z_A' = z_A, and in the next step A and B change roles.
 
-  (Dinh et al., arXiv:1605.08803, eqs. 4 and 5.) t and the bounded log-scale s read the context,
-  too; z_0 ~ the mean-field Gaussian. In the first step A is the first half of z.
+  (Dinh et al., arXiv:1605.08803, eqs. 4 and 5.) t and s read the context, too; z_0 ~ the
+  mean-field Gaussian. In the first step A is the first half of z.
+
+  Differs from the paper: s is bounded, see `flows.bounded`.
 
   Attributes:
     base: the distribution of z_0.
