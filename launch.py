@@ -6,8 +6,9 @@
               --config=configs/mnist.py:reduced takes a preset. Keys and their units are in the file
               (of images: configs/default.py); --config.<key>=<value> overrides any.
   --workdir   where checkpoints, results.json, per_example.npz, figures and report.html go
-              (default: runs/<config name>). The same command again resumes a run that was
-              interrupted, or evaluates again one that is finished.
+              (default: runs/<config name>, or runs/<config name>-<what follows the colon>). The
+              same command again resumes a run that was interrupted, or evaluates again one that is
+              finished.
 
 Exit codes: 0 done, 1 a defect, 2 a bad flag, config or input, 3 NaN or infinity in training,
 4 the work directory is in use, 130 interrupted.
@@ -23,9 +24,15 @@ def main(argv: list[str]) -> int:
   if {'--help', '-h', '-help', '--helpfull'} & set(argv[1:]):
     print(__doc__.strip())
     return 0
-  from iavae import command_line
-  from iavae.errors import IavaeError
-
+  try:
+    from iavae import command_line
+    from iavae.errors import IavaeError
+  except ModuleNotFoundError as error:
+    print(
+      f'error: there is no {error.name} in this Python; use .venv/bin/python, which make sets up',
+      file=sys.stderr,
+    )
+    return 2
   command_line.tame_streams()
   try:
     config, workdir = command_line.parse(argv)

@@ -3,9 +3,12 @@
 Not a config to run: configs/{digits,mnist,fashion_mnist,omniglot}.py override what differs.
 """
 
+import difflib
+
 from ml_collections import ConfigDict
 
-from iavae import inference
+from iavae import hypernetworks, inference, posteriors
+from iavae.errors import ConfigError
 
 CONTROLS = (
   'continued',  # C1: encoder and decoder trained on
@@ -116,6 +119,7 @@ def get_config(method: str = 'instance_adaptive') -> ConfigDict:
   config.posterior = 'gaussian'  # the family of q(z | x), a file of iavae/posteriors
   config.modulation = 'paper'  # of IA-VAE, or a file of iavae/hypernetworks
   config.preset = 'full'  # a label; 'reduced' where a config says so
+  config.changed = ()  # written by launch.py: keys that the command line changed
   config.seed = 0  # the first seed
   config.num_seeds = 10  # pairs of base VAE and adapted model
   config.controls = CONTROLS
@@ -195,18 +199,35 @@ def get_config(method: str = 'instance_adaptive') -> ConfigDict:
   return config
 
 
+def _what_it_is(name: str, presets: dict[str, dict]) -> str:
+  if name in posteriors.names():
+    return f'a family of posteriors; take --config.posterior={name}'
+  if name in hypernetworks.names():
+    return f'a modulation; take --config.modulation={name}'
+  nearest = difflib.get_close_matches(name, [*presets, *inference.names()], n=1, cutoff=0.5)
+  hint = f'. Did you mean {nearest[0]}?' if nearest else ''
+  methods = ', '.join(inference.names())
+  return f'neither a preset ({", ".join(presets)}) nor a method ({methods}){hint}'
+
+
 def read_variant(variant: str, presets: dict[str, dict]) -> tuple[str, dict]:
   """(method, overrides) of the part after the colon of --config=FILE:VARIANT.
 
   Args:
     variant: '', a method, a preset, or both with a comma between.
     presets: name -> overrides of dotted keys.
+
+  Raises:
+    ConfigError: for anything else.
   """
   names = [name for name in variant.split(',') if name]
   chosen = [name for name in names if name in presets]
   methods = [name for name in names if name not in presets] or ['instance_adaptive']
+  for name in methods:
+    if name not in inference.names():
+      raise ConfigError(f'{name!r} after the colon of --config is {_what_it_is(name, presets)}')
   if len(methods) > 1 or len(chosen) > 1:
-    raise ValueError(f'{variant!r} is not a method, one of {", ".join(presets)}, or METHOD,PRESET')
+    raise ConfigError(f'{variant!r} after the colon of --config is more than one METHOD,PRESET')
   return methods[0], presets[chosen[0]] | {'preset': chosen[0]} if chosen else {}
 
 

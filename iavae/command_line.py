@@ -14,6 +14,11 @@ from ml_collections import ConfigDict, config_flags
 
 from iavae.errors import ConfigError
 
+# What may differ between runs whose numbers are compared
+_HARMLESS = (
+  *('seed', 'num_seeds', 'experiment', 'controls', 'methods', 'evaluation.gap_examples'),
+  *('data.directory', 'training.micro_batch'),
+)
 CACHE = pathlib.Path(os.environ.get('XDG_CACHE_HOME', '~/.cache')).expanduser() / 'iavae' / 'xla'
 
 
@@ -31,30 +36,48 @@ def parse(argv: list[str]) -> tuple[ConfigDict, pathlib.Path]:
     )
     positional = values(argv)[1:]
     if values.config is not None:
-      values.config.get('experiment')  # the error of a file that cannot be read comes only now
+      _record(values.config, values['config'].override_values)
   except Exception as error:  # a config file is code: it may raise anything
-    raise ConfigError(_one_line(error)) from None
+    raise ConfigError(_one_line(error, argv)) from None
   if positional:
     raise ConfigError(f'{positional[0]!r} is not a flag; see python launch.py --help')
   if values.config is None:
     raise ConfigError('--config is missing, e.g. --config=configs/synthetic.py; see --help')
-  name = pathlib.Path(values['config'].config_filename).stem
-  return values.config, pathlib.Path(values.workdir or f'runs/{name}').absolute()
+  workdir = values.workdir or _default_workdir(values['config'].config_filename)
+  return values.config, pathlib.Path(workdir).absolute()
 
 
-def _one_line(error: Exception) -> str:
+def _record(config: ConfigDict, overrides: dict[str, object]) -> None:
+  """Tells a config with the key `changed` what the command line changed of it."""
+  if 'changed' in config:
+    config.changed = tuple(
+      sorted(key for key in overrides if key not in _HARMLESS and not key.startswith('cost.'))
+    )
+
+
+def _default_workdir(config_file: str) -> str:
+  """'runs/mnist-svi-mlp' of configs/mnist.py:svi,mlp."""
+  path, _, variant = config_file.partition(':')
+  return 'runs/' + '-'.join([pathlib.Path(path).stem, *re.findall(r'\w+', variant)])
+
+
+def _one_line(error: Exception, argv: list[str]) -> str:
   """What absl or ml_collections, which tell of some errors in several lines, want to say."""
   text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
   near = re.search(r'Did you mean "(.+)" instead of "(.+)"', text)
   if near:
     return f'the config has no key {near[2]}. Did you mean {near[1]}?'
   if isinstance(error, (KeyError, AttributeError)) and re.fullmatch(r'\W*\w+\W*', text):
-    return 'the config has no key ' + re.sub(r'\W', '', text)
+    name = re.sub(r'\W', '', text)
+    flags_of_it = [re.match(rf'--?config\.([\w.]*\b{name})\b', word) for word in argv]
+    return 'the config has no key ' + next((found[1] for found in flags_of_it if found), name)
   if isinstance(error, OSError):
     reason = str(error.__cause__ or error).strip().splitlines()[-1].strip()
     return 'cannot read the file of --config: ' + re.sub(r'^\[Errno \d+\] ', '', reason)
   if 'Traceback' in text:
-    return f'the file of --config raises: {text.strip().splitlines()[-1]}'
+    last = text.strip().splitlines()[-1]
+    ours = last.removeprefix('iavae.errors.ConfigError: ')
+    return ours if ours != last else f'the file of --config raises: {last}'
   return ' '.join(text.split())
 
 

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,8 @@ from ml_collections import ConfigDict
 from iavae import inference
 from iavae.errors import ConfigError
 
-Check = tuple[Callable[[Any], bool], str]
+# (predicate, what it asks for in words, or what is wrong with a value)
+Check = tuple[Callable[[Any], bool], str | Callable[[Any], str]]
 
 
 def is_int(value: Any) -> bool:
@@ -25,6 +27,8 @@ POSITIVE: Check = (
 )
 # Twice as many, the epochs of two stages, must fit in 32 bits
 NATURAL: Check = (lambda v: is_int(v) and 1 <= v <= 10**9, 'a whole number from 1 to 10^9')
+RATE: Check = (lambda v: not isinstance(v, bool) and 0 <= v <= 1e37, 'a finite number, 0 or more')
+FLAG: Check = (lambda v: isinstance(v, bool), 'True or False')
 SEED: Check = (lambda v: is_int(v) and 0 <= v < 2**32, 'a whole number from 0 to 2^32 - 1')
 
 
@@ -35,10 +39,14 @@ def one_of(*names: str) -> Check:
 
 def some_of(*names: str) -> Check:
   """The check that a value is a tuple of distinct names out of some."""
-  return (
-    lambda v: isinstance(v, tuple) and set(v) <= set(names) and len(set(v)) == len(v),
-    'a tuple out of ' + ', '.join(names),
-  )
+
+  def told(value: Any) -> str:
+    unknown = [v for v in value if v not in names] if isinstance(value, tuple) else []
+    hint = suggestion(str(unknown[0]), list(names)) if unknown else ''
+    which = f'{unknown[0]!r} is none of them.{hint} ' if unknown else ''
+    return f'a tuple of different names. {which}Known: {", ".join(names)}'
+
+  return (lambda v: isinstance(v, tuple) and set(v) <= set(names) and len(set(v)) == len(v), told)
 
 
 def increasing(least: int) -> Check:
@@ -66,10 +74,15 @@ def _inference_checks(config: ConfigDict) -> dict[str, Check]:
 
   def check(default: Any) -> Check:
     kind = type(default)
+    if kind is float:
+      return (lambda v: isinstance(v, float) and math.isfinite(v), 'a finite number')
     return (lambda v: isinstance(v, kind) and (kind is not int or is_int(v)), f'of {kind.__name__}')
 
   known = {key: check(v) for key, v in inference.find(config.method).DEFAULTS.items()}
-  return {f'inference.{key}': known.get(key, stranger) for key in config.inference}
+  strangers = [key for key in config.inference if key not in known]
+  checks = {key: known.get(key, (lambda v: True, '')) for key in config.inference}
+  checks |= {key: stranger for key in strangers[:1]}  # one tells enough
+  return {f'inference.{key}': check for key, check in checks.items()}
 
 
 def validate(config: ConfigDict, checks: dict[str, Check]) -> None:
@@ -84,6 +97,11 @@ def validate(config: ConfigDict, checks: dict[str, Check]) -> None:
       method.
   """
   flat, checks = flatten(config), checks | _inference_checks(config)
+  if 2 * len(checks.keys() & flat.keys()) < len(checks):
+    raise ConfigError(
+      f'--config.experiment={config.get("experiment")!r} is not for this file of --config: '
+      f'{len(checks.keys() - flat.keys())} of its {len(checks)} keys are missing there'
+    )
   problems = [f'--config.{key} is missing in the config' for key in checks if key not in flat]
   for key, value in flat.items():
     if key not in checks:
@@ -95,7 +113,8 @@ def validate(config: ConfigDict, checks: dict[str, Check]) -> None:
     except (TypeError, OverflowError):
       ok = False
     if not ok:
-      problems.append(f'--config.{key}={value!r} is not {words}')
+      asked = words if isinstance(words, str) else words(value)
+      problems.append(f'--config.{key}={value!r} is not {asked}')
   if problems:
     raise ConfigError('\n'.join(problems))
   try:

@@ -170,7 +170,11 @@ def test_one_line_for_each_bad_key(capfd):
     ),
     ('--config.data=5', "flag --config.data=5: Failed to parse '5' as a ConfigDict"),
     ('--config.controls=("a",', 'flag --config.controls=("a",: Error while parsing string'),
-    ('--config.controls=statik', "--config.controls=('statik',) is not a tuple out of static"),
+    (
+      '--config.controls=statik',
+      "--config.controls=('statik',) is not a tuple of different names. 'statik' is none of them. "
+      'Did you mean static? Known: static, continued, ',
+    ),
     ('--config.num_bases', 'Missing value for flag --config.num_bases'),
     (
       '--config.method=instance_adaptve',

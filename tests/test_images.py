@@ -67,7 +67,11 @@ def test_rows_have_the_schema(results):
   assert found == [(s, p, m) for s in (0, 1) for p in ('validation', 'test') for m in methods]
   for row in results['rows']:
     assert set(row) == ROW
-    assert (row['dataset'], row['protocol'], row['preset']) == ('digits', 'stochastic', 'reduced')
+    assert (row['dataset'], row['protocol'], row['preset']) == (
+      'digits',
+      'stochastic',
+      'reduced, changed',
+    )
     assert (row['num_examples'], row['iwae_samples']) == (30, 3)
     assert row['elbo'] == pytest.approx(row['log_likelihood'] - row['kl'], abs=1e-4)
     assert row['elbo'] < row['iwae'] < 0 <= row['kl']

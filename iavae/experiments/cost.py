@@ -46,6 +46,8 @@ def _frozen_decoder(config: ConfigDict) -> ConfigDict:
 def check(config: ConfigDict) -> None:
   """Raises ConfigError as `image_checks.check` does, and for a hybrid."""
   image_checks.check(_frozen_decoder(config))
+  if len(image_checks.load_data(config, config.seed).test) < 2:
+    raise ConfigError('a standard error takes two test images; see --config.data.num_test')
   if 'hybrid' in (config.method, *config.cost.methods):
     raise ConfigError('every method of --config.experiment=cost is made a hybrid: leave hybrid out')
 
@@ -147,7 +149,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, console: Console) -> dict:
     'points': points,
     'dataset': images.name,
     'protocol': images.protocol,
-    'preset': config.preset,
+    'preset': image_models.preset_label(config),
     'num_examples': len(images.test[: config.cost.num_examples]),
     'batch_size': len(images.test[:AT_ONCE]),
     'seconds': {name: trained.seconds for name, trained in fitted.items()},

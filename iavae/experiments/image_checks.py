@@ -7,16 +7,14 @@ from ml_collections import ConfigDict
 from iavae import config as config_lib
 from iavae import data, inference, networks, posteriors
 from iavae.errors import ConfigError
-from iavae.experiments import image_models, image_rows, image_variants
+from iavae.experiments import image_effects, image_models, image_rows, image_variants
 from iavae.experiments.image_variants import CONTROLS, MODULATIONS
 from iavae.types import BATCH, Array, InferenceMethod
 
 _COUNT = (lambda v: config_lib.is_int(v) and 0 <= v < 10**9, 'a whole number, 0 for all')
-_RATE = (lambda v: not isinstance(v, bool) and 0 <= v <= 1e37, 'a finite number, 0 or more')
 _TEXT = (lambda v: isinstance(v, str), 'a text')
 _ROWS = config_lib.some_of(*inference.names(), *posteriors.names(), *MODULATIONS)
 _SCHEDULE = config_lib.one_of('constant', 'cosine')
-_FLAG = (lambda v: isinstance(v, bool), 'True or False')
 _SIZES = (
   lambda v: isinstance(v, tuple) and v and all(config_lib.NATURAL[0](size) for size in v),
   'a tuple of whole numbers, 1 or more',
@@ -28,6 +26,7 @@ CHECKS: dict[str, config_lib.Check] = {
   'posterior': config_lib.one_of(*posteriors.names()),
   'modulation': config_lib.one_of(*MODULATIONS),
   'preset': _TEXT,
+  'changed': (lambda v: isinstance(v, tuple), 'written by launch.py'),
   'seed': config_lib.SEED,
   'num_seeds': config_lib.NATURAL,
   'controls': config_lib.some_of(*CONTROLS),
@@ -50,7 +49,7 @@ CHECKS: dict[str, config_lib.Check] = {
     'a tuple of odd whole numbers',
   ),
   'model.latent_maps': config_lib.NATURAL,
-  'model.fix_vertical_shift': _FLAG,
+  'model.fix_vertical_shift': config_lib.FLAG,
   'model.hidden': _SIZES,
   'model.activation': config_lib.one_of(*networks.ACTIVATIONS),
   'model.initialization': config_lib.one_of(*networks.INITIALIZATIONS),
@@ -65,20 +64,20 @@ CHECKS: dict[str, config_lib.Check] = {
   'hypernetwork.slice_dim': config_lib.NATURAL,
   'hypernetwork.column_embedding_dim': config_lib.NATURAL,
   'hypernetwork.init_scale': config_lib.POSITIVE,
-  'hypernetwork.normalized': _FLAG,
+  'hypernetwork.normalized': config_lib.FLAG,
   'pretrain.num_epochs': _COUNT,
   'pretrain.schedule': _SCHEDULE,
   'pretrain.learning_rate': config_lib.POSITIVE,
   'pretrain.warmup_epochs': _COUNT,
   'adapt.num_epochs': config_lib.NATURAL,
   'adapt.learning_rate': config_lib.POSITIVE,
-  'adapt.plain_learning_rate': _RATE,
+  'adapt.plain_learning_rate': config_lib.RATE,
   'adapt.decoder_learning_rate': config_lib.POSITIVE,
-  'adapt.weight_decay': _RATE,
+  'adapt.weight_decay': config_lib.RATE,
   'adapt.schedule': _SCHEDULE,
   'adapt.estimator': config_lib.one_of('standard', 'antithetic'),
-  'adapt.train_base': _FLAG,
-  'adapt.train_decoder': _FLAG,
+  'adapt.train_base': config_lib.FLAG,
+  'adapt.train_decoder': config_lib.FLAG,
   'training.batch_size': config_lib.NATURAL,
   'training.micro_batch': _COUNT,
   'training.precision': config_lib.one_of('float32', 'bfloat16'),
@@ -86,8 +85,11 @@ CHECKS: dict[str, config_lib.Check] = {
   'evaluation.iwae_samples': config_lib.NATURAL,
   'evaluation.gap_examples': _COUNT,
   'cost.methods': _ROWS,
-  'cost.num_steps': config_lib.increasing(0),
-  'cost.num_examples': config_lib.NATURAL,
+  'cost.num_steps': (
+    lambda v: v != () and config_lib.increasing(0)[0](v),
+    'a tuple of increasing whole numbers, 0 or more, and not empty',
+  ),
+  'cost.num_examples': (lambda v: config_lib.is_int(v) and v > 1, 'a whole number above 1'),
 }
 
 
@@ -148,6 +150,8 @@ def _check_rows(config: ConfigDict, images: data.Dataset) -> None:
       'the control shuffled needs other examples to read, and one is worked on at a time; take '
       'another --config.training.batch_size or micro_batch'
     )
+  for key in image_effects.unread(config, [config.method, *controls]):
+    raise ConfigError(f'--config.{key} has no effect: nothing that is trained here reads it')
   if 'wider' in controls and (config.model.encoder, config.model.activation) == ('mlp', 'glu'):
     raise ConfigError(
       'the control wider cannot widen --config.model.activation=glu; leave it out of '

@@ -22,6 +22,14 @@ class Images(NamedTuple):
   shape: tuple[int, ...]
 
 
+def preset_label(config: ConfigDict) -> str:
+  """Of every number: 'full' is the paper's protocol, 'changed' says that the command line did."""
+  words = [config.preset] if config.preset != 'full' or not config.changed else []
+  words += ['changed'] if config.changed else []
+  precision = config.training.precision
+  return ', '.join([*words, precision] if precision != 'float32' else words)
+
+
 def make_family(config: ConfigDict, name: str) -> PosteriorFamily:
   """A posterior family with what config.flow says of it."""
   known = posteriors.defaults(name)

@@ -27,17 +27,11 @@ from iavae.workdir import write_arrays, write_text
 __all__ = ['CHECKS', 'check', 'run']
 
 
-def _preset(config: ConfigDict) -> str:
-  """The label of every number: 'full', 'reduced', ..., and what else is not the paper's."""
-  precision = config.training.precision
-  return config.preset if precision == 'float32' else f'{config.preset}, {precision}'
-
-
 def _labels(config: ConfigDict, images: data.Dataset, method: str, seed: int) -> dict[str, Any]:
   return {
     'dataset': images.name,
     'protocol': images.protocol,
-    'preset': _preset(config),
+    'preset': image_models.preset_label(config),
     'method': method,
     'seed': seed,
   }

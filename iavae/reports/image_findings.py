@@ -80,8 +80,8 @@ def _reduced(results: Results) -> str | None:
   if not numbers.reduced(results):
     return None
   return (
-    f'A smaller run than the paper describes{numbers.reduced(results)}: its values say nothing '
-    "about those of the paper's Table 4."
+    f"Not the paper's protocol{numbers.reduced(results)}: the values say nothing about those of "
+    'its Table 4.'
   )
 
 
