@@ -112,6 +112,12 @@ def _half_square(a: Array) -> Array:
   return 0.5 * jnp.sum(a**2)
 
 
+def grown(trained: Params, fresh: Params) -> Params:
+  """The layers of a trained network, and zeros for those of `fresh` that it does not have."""
+  zeros = lambda leaf: jnp.zeros(leaf.shape, leaf.dtype)  # noqa: E731
+  return {name: trained.get(name, jax.tree.map(zeros, layer)) for name, layer in fresh.items()}
+
+
 def widen(narrow: Params, fresh: Params, positions: int = 1) -> Params:
   """A wide network that computes what a narrow one does.
 

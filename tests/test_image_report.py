@@ -13,7 +13,7 @@ from rich.console import Console
 
 from iavae import paper, report
 from iavae.reports import image_figures, image_findings, image_tables, images
-from iavae.reports.image_numbers import Group
+from iavae.reports.labels import Group
 from iavae.statistics import paired_comparison
 
 PUBLISHED = ROOT / '../shared/paper/tables.json'
@@ -308,10 +308,22 @@ def test_the_paper_is_told_only_where_it_compares(results):
 
 def test_another_method_is_not_called_by_the_papers_name():
   results = made(**VARIANTS['another method'], group=FULL)
-  assert finding(results, "The method under test is amortized, not the paper's")
+  assert finding(results, "The method under test is VAE trained on, not the paper's")
   words = str([make(results) for make in images.REPORT.tables]) + report.markdown(results)
   assert 'VAE trained on against every other method' in words and '| IA-VAE |' not in words
   assert column(image_tables.table_4(results), 'the paper')['VAE trained on'] == ''
+
+
+def test_another_modulation_is_not_called_by_the_papers_name():
+  results = made(group=FULL)
+  results['provenance']['config'] |= {'modulation': 'gates', 'adapt': {'train_decoder': False}}
+  assert finding(results, "The method under test is gated hidden layers, not the paper's")
+  assert finding(results, 'By IWAE', 'with the decoder of the base, all of it is a closer')
+  said = image_findings.findings(results) + [report.markdown(results), images.REPORT.title(results)]
+  assert 'IA-VAE' not in str(said) and 'The paper reports' not in str(said)
+  assert 'gated hidden layers without x' in str(said) and 'Table 4' not in str(said)
+  values = column(image_tables.table_4(results), 'the paper')
+  assert values['VAE (base)'] and not values['gated hidden layers']
 
 
 def test_a_reduced_preset_is_named_everywhere(results):

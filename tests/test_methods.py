@@ -10,7 +10,7 @@ import pytest
 import launch as program
 from configs import default
 from iavae.command_line import parse
-from iavae.experiments import image_effects, image_models, synthetic_methods
+from iavae.experiments import image_effects, image_models, synthetic_rows
 from iavae.models import synthetic
 from iavae.reports import cost as cost_report
 from iavae.reports import synthetic_methods as synthetic_report
@@ -145,6 +145,8 @@ def test_synthetic_methods_are_evaluated_exactly(tmp_path):
       'iaf: the antithetic estimator needs the mean-field Gaussian family',
     ),
     ([*SYNTHETIC, '--config.methods=("svy",)'], "'svy' is not a row. Did you mean svi?"),
+    ([*SYNTHETIC, '--config.methods=("aggressive",)'], 'and this decoder is known'),
+    ([f'{SYNTHETIC[0]}:svi'], 'here inference is one forward pass; take --config.experiment=syn'),
     (
       [*IMAGES, '--config.experiment=methods', '--config.methods=("film","flim")'],
       "'flim' is none of them. Did you mean film?",
@@ -234,7 +236,7 @@ def test_findings_name_the_nearest_with_and_without_the_decoder():
 def test_every_row_of_the_synthetic_experiment_exists():
   import configs.synthetic as config
 
-  assert set(config.get_config().methods) <= set(synthetic_methods.known_rows())
+  assert set(config.get_config().methods) <= set(synthetic_rows.known_rows())
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ import pytest
 from jax.test_util import check_grads
 
 import oracle
+from iavae.experiments import synthetic as synthetic_protocol
+from iavae.experiments import synthetic_rows
 from iavae.models import synthetic
 from iavae.posteriors.gaussian import DiagonalGaussian
 
@@ -126,3 +128,39 @@ def test_gradients(x64):
   x = jnp.array(EXAMPLES[0], jnp.float64)
   q = DiagonalGaussian(x[:2], jnp.array([-2.0, -1.5]))
   check_grads(lambda q: synthetic.elbo(q, x, NOISE), (q,), order=2, modes=['rev'])
+
+
+def test_another_method_adapts_as_its_row_does():
+  """configs/synthetic.py:<method> is the row of --config.experiment=synthetic_methods."""
+  from configs.synthetic import get_config
+
+  config = get_config('denoising')
+  with config.unlocked():
+    config.num_bases, config.num_seeds = 2, 3
+  _, x = synthetic_protocol.make_data(0, 8, 0.1)
+  base = synthetic_protocol.pretrain_stage(config, x)
+  stage = synthetic_protocol.adapt_stage(config, x, base.params)
+  encoders, own = (s.params['inference']['encoder'] for s in (base, stage))
+  for leaf, found in zip(jax.tree.leaves(encoders), jax.tree.leaves(own), strict=True):
+    np.testing.assert_array_equal(found, np.repeat(leaf, 3, axis=0))
+  params = jax.tree.map(lambda a: a[0], stage.params)
+  row = synthetic_rows.make_method(config, 'denoising')[0]
+  found, expected = (m.loss(params, x[0], jax.random.key(0))[0] for m in (stage.method, row))
+  assert found == expected
+  assert synthetic_rows.decoder_gradients('iterative') == 5
+  assert [synthetic_rows.decoder_gradients(n) for n in ('denoising', 'gradient', 'maf')] == [
+    0,
+    1,
+    0,
+  ]
+
+
+def test_the_base_is_trained_along_where_the_config_says_so():
+  from configs.synthetic import get_config
+
+  config = get_config()
+  _, x = synthetic_protocol.make_data(0, 8, 0.1)
+  bases = synthetic_protocol.pretrain_stage(config, x).params
+  assert synthetic_protocol.adapt_stage(config, x, bases).frozen == ('inference/encoder',)
+  config.train_base = True
+  assert synthetic_protocol.adapt_stage(config, x, bases).frozen == ()

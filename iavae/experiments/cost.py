@@ -33,8 +33,6 @@ __all__ = ['CHECKS', 'check', 'run']
 LEARNING_RATES = (0.01, 0.02, 0.04, 0.08)
 EVALUATION_SAMPLES = 50
 AT_ONCE = 100  # examples
-# Their own steps are taken over by Adam, from the posterior that they start with
-_START_ONLY = ('semi_amortized', 'adam_refined', 'svi')
 
 
 def _frozen_decoder(config: ConfigDict) -> ConfigDict:
@@ -63,9 +61,9 @@ def _subjects(rows: dict[str, image_rows.Row], params: dict, images: Images) -> 
     def same(num_steps: int, method: InferenceMethod = row.variant.method) -> InferenceMethod:
       return method
 
-    has_steps = name == 'iterative'
-    method = own if has_steps or name in _START_ONLY else same
-    found[name] = Subject(method, not has_steps, params[name])
+    steps = inference.steps(name) if name in inference.names() else ''
+    # Steps of ascent are taken over by Adam, from the posterior that they start with
+    found[name] = Subject(own if steps else same, steps != 'learned', params[name])
   return found
 
 

@@ -137,8 +137,7 @@ def _make_start(
     inference, old = fresh(rng), base['inference']
     shapes = _shapes(method.init, shape)['inference']
     if 'encoder' in shapes:
-      zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes['encoder'])
-      inference['encoder'] = {name: old['encoder'].get(name, zeros[name]) for name in zeros}
+      inference['encoder'] = layers.grown(old['encoder'], shapes['encoder'])
     if 'flow' in inference and 'flow' in old:
       inference['flow'] = old['flow']
     return {'model': base['model'], 'inference': inference}

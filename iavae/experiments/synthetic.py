@@ -11,10 +11,8 @@ epoch is short. Differs from the paper: Table 3 shows the models of median ELBO,
 a dead unit is kept and flagged, not drawn again.
 """
 
-import functools
 import json
 import pathlib
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +21,10 @@ from rich.console import Console
 
 from iavae import config as config_lib
 from iavae import ensemble, inference, networks, train
+from iavae.errors import ConfigError
 from iavae.experiments import synthetic_evaluation
+from iavae.experiments.synthetic_rows import check as check_rows
+from iavae.experiments.synthetic_rows import init_models, make_encoder, make_stage
 from iavae.inference import amortized, instance_adaptive
 from iavae.models import synthetic
 from iavae.modulation import LAYOUTS
@@ -76,6 +77,16 @@ CHECKS: dict[str, config_lib.Check] = {
 }
 
 
+def check(config: ConfigDict) -> None:
+  """Raises ConfigError for a method that the tables of this experiment cannot show."""
+  check_rows(config, (config.method,))
+  if inference.steps(config.method):
+    raise ConfigError(
+      f'--config.method={config.method!r}: here inference is one forward pass; take '
+      '--config.experiment=synthetic_methods, which has a row for it'
+    )
+
+
 def make_data(seed: int, num_examples: int, noise_scale: float) -> tuple[Array, Array]:
   """Latents and observations drawn from the model: ([N, 2], [N, 3])."""
   model = synthetic.make(noise_scale)
@@ -90,19 +101,8 @@ def make_data(seed: int, num_examples: int, noise_scale: float) -> tuple[Array, 
   return draw(purpose_rng(seed, 'data'))
 
 
-def _make_encoder(hidden: int, activation: str) -> Network:
-  return networks.mlp((hidden,), HEADS, activation)
-
-
-def init_models(
-  method: InferenceMethod, seed: int, stage: str, num_models: int, x: Array
-) -> Params:
-  """Fresh params of so many models, leading axis [M]; x: [N, 3]."""
-
-  def init(rng: Array, x: Array) -> Params:
-    return jax.vmap(method.init, in_axes=(0, None))(model_rngs(rng, num_models), x[0])
-
-  return jax.jit(init)(purpose_rng(seed, stage, 'init'), x)
+def _make_encoder(config: ConfigDict) -> Network:
+  return make_encoder(config.encoder.hidden, HEADS, config.encoder.activation)
 
 
 def _with_encoder(params: Params, encoder: Params) -> Params:
@@ -110,15 +110,16 @@ def _with_encoder(params: Params, encoder: Params) -> Params:
   return {**params, 'inference': {**params['inference'], 'encoder': encoder}}
 
 
-def _hypernetwork_options(config: ConfigDict, method: str) -> dict[str, object]:
-  adaptive = 'hypernetwork' in inference.find(method).DEFAULTS
-  return {'hypernetwork': 'linear'} | config.hypernetwork.to_dict() if adaptive else {}
+def _make_adaptive(config: ConfigDict, condition: str = 'x') -> InferenceMethod:
+  model, options = synthetic.make(config.data.noise_scale), config.hypernetwork.to_dict()
+  return instance_adaptive.make(
+    model, _make_encoder(config), hypernetwork='linear', condition=condition, **options
+  )
 
 
 def pretrain_stage(config: ConfigDict, x: Array) -> train.Stage:
   """The base VAEs; x: [N, 3]."""
-  encoder = _make_encoder(config.encoder.hidden, config.encoder.activation)
-  method = amortized.make(synthetic.make(config.data.noise_scale), encoder)
+  method = amortized.make(synthetic.make(config.data.noise_scale), _make_encoder(config))
   params = init_models(method, config.seed, 'pretrain', config.num_bases, x)
   return train.Stage('pretrain', method, params, (), config.training.max_epochs)
 
@@ -130,14 +131,14 @@ def adapt_stage(config: ConfigDict, x: Array, bases: Params) -> train.Stage:
     x: [N, 3].
     bases: params of the base VAEs, leading axis [num_bases].
   """
-  module = inference.find(config.method)
-  model = synthetic.make(config.data.noise_scale)
-  encoder = _make_encoder(config.encoder.hidden, config.encoder.activation)
-  method = module.make(model, encoder, **_hypernetwork_options(config, config.method))
-  fresh = init_models(method, config.seed, 'adapt', config.num_bases * config.num_seeds, x)
-  repeat = functools.partial(jnp.repeat, repeats=config.num_seeds, axis=0)
-  params = _with_encoder(fresh, jax.tree.map(repeat, bases['inference']['encoder']))
-  frozen = getattr(module, 'FROZEN', ())
+  num_models = config.num_bases * config.num_seeds
+  bases = jax.tree.map(lambda a: jnp.repeat(a, config.num_seeds, axis=0), bases)
+  if config.method != 'instance_adaptive':
+    return make_stage(config, config.method, 'adapt', x, bases, num_models)
+  method = _make_adaptive(config)
+  fresh = init_models(method, config.seed, 'adapt', num_models, x)
+  params = _with_encoder(fresh, bases['inference']['encoder'])
+  frozen = () if config.train_base else instance_adaptive.FROZEN
   return train.Stage('adapt', method, params, frozen, config.training.max_epochs)
 
 
@@ -154,21 +155,14 @@ def control_stage(config: ConfigDict, x: Array, bases: Params, name: str) -> tra
   """
   model = synthetic.make(config.data.noise_scale)
   if name in SCRATCH_CONTROLS:
-    method = amortized.make(model, _make_encoder(SCRATCH_CONTROLS[name], name))
+    method = amortized.make(model, make_encoder(SCRATCH_CONTROLS[name], HEADS, name))
     params = init_models(method, config.seed, name, config.num_bases, x)
     return train.Stage(name, method, params, (), 2 * config.training.max_epochs)
-  encoder = _make_encoder(config.encoder.hidden, config.encoder.activation)
-  options = _hypernetwork_options(config, 'instance_adaptive')
-  make: Callable[..., InferenceMethod]
-  make, frozen = {
-    'static': (
-      functools.partial(instance_adaptive.make, condition='zeros', **options),
-      instance_adaptive.FROZEN,
-    ),
-    'continued': (amortized.make, ()),
-    'unfrozen': (functools.partial(instance_adaptive.make, **options), ()),
+  method, frozen = {
+    'static': (_make_adaptive(config, 'zeros'), instance_adaptive.FROZEN),
+    'continued': (amortized.make(model, _make_encoder(config)), ()),
+    'unfrozen': (_make_adaptive(config), ()),
   }[name]
-  method = make(model, encoder)
   fresh = init_models(method, config.seed, name, config.num_bases, x)
   params = _with_encoder(fresh, bases['inference']['encoder'])
   return train.Stage(name, method, params, frozen, config.training.max_epochs)
@@ -184,12 +178,12 @@ def widths_stage(config: ConfigDict, x: Array) -> train.Stage:
   model = synthetic.make(config.data.noise_scale)
 
   def init_width(width: int) -> Params:
-    method = amortized.make(model, _make_encoder(width, 'relu'))
+    method = amortized.make(model, make_encoder(width, HEADS, 'relu'))
     params = init_models(method, config.seed, f'width{width}', config.num_bases, x)
     return _with_encoder(params, pad_width(params['inference']['encoder'], widest - width))
 
   params = jax.tree.map(lambda *a: jnp.concatenate(a), *map(init_width, config.widths))
-  method = amortized.make(model, _make_encoder(widest, 'relu'))
+  method = amortized.make(model, make_encoder(widest, HEADS, 'relu'))
   return train.Stage('widths', method, params, (), config.training.max_epochs)
 
 

@@ -13,6 +13,7 @@ DEFAULTS: dict[str, object] = {
   'num_steps': 100,  # M
   'learning_rate': 1e-2,  # of the inner Adam
 }
+STEPS = 'ascent'
 
 
 def make(

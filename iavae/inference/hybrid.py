@@ -32,6 +32,7 @@ DEFAULTS: dict[str, object] = {
   'learning_rate': 0.03,  # of Adam at the first step; falls to 0 along a cosine
   'num_samples': 2,  # draws of z a step
 }
+STEPS = 'ascent'
 
 
 def make(

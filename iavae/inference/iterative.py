@@ -36,6 +36,7 @@ DEFAULTS: dict[str, object] = {
   'num_steps': 5,  # T
   'hidden': 512,  # units of each of the two highway layers
 }
+STEPS = 'learned'
 LARGEST_LOG_VAR = 15.0
 _fixed = jax.lax.stop_gradient
 

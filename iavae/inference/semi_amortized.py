@@ -40,6 +40,7 @@ DEFAULTS: dict[str, object] = {
   'learning_rate': 0.02,  # of the steps
   'optimizer': 'momentum',  # of the steps: 'momentum' (Kim et al.) or 'adam'
 }
+STEPS = 'ascent'
 VARIANTS = ('sa_vae', 'svi', 'svi_kl')
 _fixed = jax.lax.stop_gradient
 

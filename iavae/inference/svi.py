@@ -29,6 +29,7 @@ DEFAULTS: dict[str, object] = {
   'learning_rate': 0.1,  # of the steps
   'optimizer': 'adam',  # of the steps, or 'momentum' (Kim et al., with a rate of .02)
 }
+STEPS = 'ascent'
 
 
 def make(

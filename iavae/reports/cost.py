@@ -4,8 +4,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from iavae.figures import BLUE, GRAY, GREEN, INK, ORANGE, PURPLE, RED, SKY, plain
-from iavae.reports import image_numbers as numbers
-from iavae.reports.image_numbers import Group
+from iavae.reports import labels
+from iavae.reports.labels import Group
 from iavae.reports.record import PerExample, Report, Shown
 from iavae.tables import Results, Table, number
 
@@ -22,7 +22,7 @@ def _points(results: Results, method: str) -> list[dict]:
 
 
 def _label(results: Results, method: str) -> str:
-  return 'VAE (base)' if method == numbers.BASE else numbers.label(results, method)
+  return 'VAE (base)' if method == labels.BASE else labels.label(results, method)
 
 
 def _name(results: Results) -> str:

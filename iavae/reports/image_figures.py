@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from iavae.figures import BLUE, GRAY, GREEN, INK, ORANGE, PURPLE, RED, SKY, plain, skipped
 from iavae.reports import image_numbers as numbers
-from iavae.reports.image_numbers import BASE, Group
+from iavae.reports import labels
+from iavae.reports.labels import BASE, Group
 from iavae.reports.record import PerExample
 from iavae.tables import Results
 
@@ -61,7 +62,7 @@ def _title(figure: Figure, results: Results) -> None:
 
 
 def _compared(results: Results) -> tuple[str, str]:
-  return BASE, numbers.adapted(results)
+  return BASE, labels.adapted(results)
 
 
 def figure_8(results: Results, per_example: PerExample) -> Figure:
@@ -72,7 +73,7 @@ def figure_8(results: Results, per_example: PerExample) -> Figure:
   """
   rows = {'original': per_example.get('originals')}
   for method in _compared(results):
-    rows[numbers.label(results, method)] = per_example.get(f'reconstruction_{method}')
+    rows[labels.label(results, method)] = per_example.get(f'reconstruction_{method}')
   if any(images is None or not len(images) for images in rows.values()):
     return skipped('No reconstructions were kept.')
   count, height, width = rows['original'].shape[:3]
@@ -103,13 +104,13 @@ def figure_samples(results: Results, per_example: PerExample) -> Figure:
     figure.subplots(1, len(kept), squeeze=False)[0], pictures.items(), strict=True
   ):
     _show(axes, picture)
-    axes.set_title(numbers.label(results, method), fontsize=11, color=INK)
+    axes.set_title(labels.label(results, method), fontsize=11, color=INK)
   _title(figure, results)
   return figure
 
 
 def _style(results: Results, method: str) -> tuple[str, str]:
-  if method == numbers.adapted(results):
+  if method == labels.adapted(results):
     return BLUE, '-'
   others = [name for name in numbers.methods(results) if name not in _STYLES]
   place = others.index(method) if method in others else 0
@@ -132,7 +133,7 @@ def _curve(axes: Axes, seeds: Sequence[Sequence[float]], style: tuple[str, str],
 def _curves_panel(axes: Axes, results: Results, curves: Mapping[str, Any], start: bool) -> None:
   """Draws {method: [S][epochs]}; `start`: whether the first epoch has to be on the panel."""
   for method, seeds in curves.items():
-    _curve(axes, seeds, _style(results, method), numbers.label(results, method))
+    _curve(axes, seeds, _style(results, method), labels.label(results, method))
   # the first epochs from scratch would stretch the axis by hundreds of nats: they may leave it
   seeds = [seed for method in curves.values() for seed in method]
   shown = np.concatenate([[*seed[:start], *seed[len(seed) // 4 :]] for seed in seeds])
@@ -145,7 +146,7 @@ def _curves_panel(axes: Axes, results: Results, curves: Mapping[str, Any], start
 def _panels(results: Results, curves: Mapping[str, Any]) -> list[tuple[bool, list[str]]]:
   """(whether from the base, methods): what starts from scratch, and what starts from the base."""
   first = {method: np.mean([seed[0] for seed in seeds]) for method, seeds in curves.items()}
-  start = first.get(numbers.adapted(results), np.inf)
+  start = first.get(labels.adapted(results), np.inf)
   later = [m for m in curves if m != BASE and abs(first[m] - start) < _SAME_START]
   split = ((False, [m for m in curves if m not in later]), (True, later))
   return [panel for panel in split if panel[1]]
@@ -160,7 +161,7 @@ def _above_base(curves: Mapping[str, Any], method: str) -> list[np.ndarray]:
 def figure_curves(results: Results, per_example: PerExample) -> Figure:
   """Validation ELBO by epoch: left what starts from scratch, right what starts from the base."""
   del per_example
-  known = [*dict.fromkeys((BASE, numbers.adapted(results), *numbers.CONTROLS, *results['curves']))]
+  known = [*dict.fromkeys((BASE, labels.adapted(results), *labels.CONTROLS, *results['curves']))]
   every = {method: results['curves'].get(method) for method in known}
   curves = {method: seeds for method, seeds in every.items() if seeds and min(map(len, seeds))}
   if not curves:
@@ -210,7 +211,7 @@ def _gains_panel(axes: Axes, results: Results, group: Group) -> None:
       axes.plot(dots, [row - 0.32] * len(dots), '|', color=GRAY, markersize=6)
     if method in iwae:
       _gain_point(axes, iwae[method], row + 0.17, color=color, markerfacecolor='white')
-  axes.set_yticks(range(len(names)), [numbers.label(results, m) for m in names])
+  axes.set_yticks(range(len(names)), [labels.label(results, m) for m in names])
   axes.set_ylim(len(names) - 0.4, -0.6)
   _leave_out_the_far_left(axes, [entry['mean_difference'] for entry in elbo.values()])
   axes.set_xlabel('nats above the base VAE, test data')

@@ -9,7 +9,9 @@ from typing import Any
 
 from iavae import paper
 from iavae.reports import image_numbers as numbers
-from iavae.reports.image_numbers import BASE, SIGNIFICANT, Group
+from iavae.reports import labels
+from iavae.reports.image_numbers import SIGNIFICANT
+from iavae.reports.labels import BASE, Group
 from iavae.tables import Results, joined, number, probability, signed
 
 _WITHOUT_X = ('continued', 'decoder_only', 'encoder_only', 'static', 'wider')
@@ -86,27 +88,28 @@ def _reduced(results: Results) -> str | None:
 
 
 def _stand_in(results: Results) -> str | None:
-  if numbers.adapted(results) == numbers.PAPERS:
+  if labels.is_papers(results):
     return None
-  return f"The method under test is {numbers.adapted(results)}, not the paper's."
+  name = labels.label(results, labels.adapted(results))
+  return f"The method under test is {name}, not the paper's."
 
 
 def _gain(results: Results, group: Group) -> str | None:
-  entry = numbers.gains(results, group).get(numbers.adapted(results))
+  entry = numbers.gains(results, group).get(labels.adapted(results))
   if entry is None:
     return None
   count = entry['num_seeds']
   over = f'over {count} seeds' if count > 1 else 'with one seed'
-  name = numbers.label(results, numbers.adapted(results))
+  name = labels.label(results, labels.adapted(results))
   told = _told(entry, 'that of its base VAE', entry['p_value'])
   return f'On {group.name}, {over}, the test ELBO of {name} {told}.'
 
 
 def _published(results: Results, group: Group) -> str | None:
-  if paper.table_4_obstacles(*group) or numbers.adapted(results) != numbers.PAPERS:
+  if paper.table_4_obstacles(*group) or not labels.is_papers(results):
     return None
   means = [
-    numbers.summary(results, group, method, 'elbo') for method in (BASE, numbers.adapted(results))
+    numbers.summary(results, group, method, 'elbo') for method in (BASE, labels.adapted(results))
   ]
   if None in means:
     return None
@@ -120,7 +123,7 @@ def _published(results: Results, group: Group) -> str | None:
 
 
 def _verdict(results: Results, group: Group) -> str | None:
-  main = numbers.adapted(results)
+  main = labels.adapted(results)
   entries, others = numbers.gains(results, group), numbers.against_others(results, group)
   tried = [m for m in _WITHOUT_X if m in others and m in entries]
   if main not in entries or not tried:
@@ -129,11 +132,11 @@ def _verdict(results: Results, group: Group) -> str | None:
   if verdict != 'beats':
     why = 'nothing is tested' if verdict == 'untested' else 'no gain is shown'
     return f'Whether a gain is instance-adaptive remains open: {why}.'
-  named = {m: numbers.label(results, m) for m in tried}
+  named = {m: labels.label(results, m) for m in tried}
   rivals = [named[m] for m in tried if outcome(others[m], others[m]['p_holm']) != 'beats']
   if rivals:
     return (
-      f'The gain is not shown to be instance-adaptive: {numbers.label(results, main)} is not shown '
+      f'The gain is not shown to be instance-adaptive: {labels.label(results, main)} is not shown '
       f'to beat {joined(rivals)}.'
     )
   best = max(tried, key=lambda m: entries[m]['mean_difference'])
@@ -149,7 +152,7 @@ def _control(results: Results, group: Group, other: str) -> str | None:
     return None
   gain = numbers.gains(results, group).get(other)
   moved = '' if gain is None else f' ({signed(gain["mean_difference"])} nats on the base)'
-  name = numbers.label(results, numbers.adapted(results))
+  name = labels.label(results, labels.adapted(results))
   told = _told(entry, f'{_article(results, other)}{moved}', entry['p_holm'], ' after Holm')
   explains = {'beats': 0, 'misses': 1, 'open': 1}.get(outcome(entry, entry['p_holm']))
   meaning = '' if explains is None else f': {_MEANINGS[other][explains]}'
@@ -157,7 +160,7 @@ def _control(results: Results, group: Group, other: str) -> str | None:
 
 
 def _article(results: Results, method: str) -> str:
-  text = numbers.label(results, method)
+  text = labels.label(results, method)
   return text if text.startswith('IA-VAE') else f'the {text}'
 
 
@@ -170,16 +173,18 @@ def _inference_alone(results: Results, group: Group) -> str | None:
 
 
 def _iwae(results: Results, group: Group) -> str | None:
-  main = numbers.adapted(results)
+  main = labels.adapted(results)
   elbo, iwae = (numbers.gains(results, group, metric).get(main) for metric in ('elbo', 'iwae'))
   if elbo is None or iwae is None:
     return None
   told = _told(iwae, 'its base VAE', iwae['p_value'])
-  sentence = f'By IWAE, the closer bound on log p(x), {numbers.label(results, main)} {told}'
+  sentence = f'By IWAE, the closer bound on log p(x), {labels.label(results, main)} {told}'
   if outcome(elbo, elbo['p_value']) != 'beats' or iwae['p_value'] is None:
     return f'{sentence}.'
   if outcome(iwae, iwae['p_value']) != 'beats':
     return f'{sentence}: the gain is not shown to be more than a closer posterior.'
+  if not results['provenance']['config'].get('adapt', {}).get('train_decoder', True):
+    return f'{sentence}: with the decoder of the base, all of it is a closer posterior.'
   rest = elbo['mean_difference'] - iwae['mean_difference']
   if rest < 0:
     return f'{sentence}: the model is better, its posterior no closer.'

@@ -6,66 +6,13 @@
 
 from collections.abc import Mapping
 from statistics import fmean, stdev
-from typing import Any, NamedTuple
+from typing import Any
 
+from iavae.reports.labels import BASE, CONTROLS, Group, adapted
 from iavae.statistics import holm
 from iavae.tables import Results
 
-BASE = 'base'
-PAPERS = 'instance_adaptive'  # the method of the paper
-
-CONTROLS = {
-  'continued': 'continued VAE',
-  'decoder_only': 'continued decoder',
-  'encoder_only': 'continued encoder',
-  'static': 'IA-VAE without x',
-  'shuffled': "IA-VAE, another's x",
-  'frozen_decoder': 'IA-VAE, decoder frozen',
-  'wider': 'wider VAE',
-}
-
-METHODS = {
-  'amortized': 'VAE trained on',
-  'denoising': 'denoising encoder',
-  'aggressive': 'aggressive training',
-  'semi_amortized': 'SA-VAE',
-  'adam_refined': 'Adam-refined',
-  'svi': 'SVI from the prior',
-  'iterative': 'iterative inference',
-  'hybrid': 'VAE + steps at test time',
-  'full_covariance': 'full covariance',
-  'autoregressive': 'autoregressive Gaussian',
-  'planar': 'planar flow',
-  'radial': 'radial flow',
-  'realnvp': 'RealNVP',
-  'auxiliary': 'RealNVP, auxiliary variables',
-  'iaf': 'IAF',
-  'maf': 'MAF',
-  'film': 'FiLM modulation',
-  'lora': 'LoRA modulation',
-  'expert_kernels': 'mixture of experts',
-  'trunk': 'nonlinear trunk',
-  'gradient': 'gradient-reading FiLM',
-  'gates': 'gated hidden layers',
-}
-
-_DATASETS = {'omniglot': 'OMNIGLOT', 'mnist': 'MNIST', 'fashion_mnist': 'Fashion MNIST'}
-
 SIGNIFICANT = 0.05
-
-
-class Group(NamedTuple):
-  """What is compared with each other: one data set, made in one way, at one size."""
-
-  dataset: str
-  protocol: str
-  preset: str
-
-  @property
-  def name(self) -> str:
-    """The group in words; a preset that is not the full one is always named."""
-    reduced = '' if self.preset == 'full' else f', {self.preset} preset'
-    return f'{_DATASETS.get(self.dataset, self.dataset)} ({self.protocol}){reduced}'
 
 
 def groups(results: Results) -> list[Group]:
@@ -77,22 +24,6 @@ def reduced(results: Results) -> str:
   """' (reduced preset)' if any row is of a preset that is not the full one, else ''."""
   names = dict.fromkeys(row['preset'] for row in results['rows'] if row['preset'] != 'full')
   return f' ({", ".join(names)} preset)' if names else ''
-
-
-def adapted(results: Results) -> str:
-  """The method under test, as the config names it."""
-  return results['provenance']['config'].get('method', PAPERS)
-
-
-def label(results: Results, method: str) -> str:
-  """A method in words; only the paper's own is called IA-VAE."""
-  main = adapted(results)
-  named = 'IA-VAE' if main == PAPERS else METHODS.get(main, main)
-  modulation = results['provenance']['config'].get('modulation', 'paper')
-  if main == PAPERS and modulation != 'paper':
-    named = METHODS.get(modulation, modulation)
-  known = {BASE: 'VAE (base)', **METHODS, main: named, **CONTROLS}
-  return known.get(method, method)
 
 
 def methods(results: Results) -> list[str]:

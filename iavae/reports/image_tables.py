@@ -9,7 +9,8 @@ from typing import Any
 
 from iavae import paper
 from iavae.reports import image_numbers as numbers
-from iavae.reports.image_numbers import Group
+from iavae.reports import labels
+from iavae.reports.labels import Group
 from iavae.tables import Results, Table, joined, number, probability, signed, spread
 
 _SPLITS = ('validation', 'test')
@@ -26,6 +27,8 @@ _METRICS = {'elbo': 'ELBO', 'iwae': 'IWAE'}
 def table_4(results: Results) -> Table:
   """Table 4: every method on test data, the paper's values beside it, parameters and time."""
   groups = numbers.groups(results)
+  is_papers = labels.is_papers(results)
+  ours = () if is_papers else (labels.PAPERS,)  # another modulation in the place of the paper's
   published = [paper.TABLE4.get(group.dataset, {}) for group in groups]
   compared = [not paper.table_4_obstacles(*group) for group in groups]
   header = 'the paper: ELBO' if all(compared) else 'the paper: ELBO (not comparable)'
@@ -34,7 +37,9 @@ def table_4(results: Results) -> Table:
       _named(results, group, method),
       str(len(numbers.by_seed(results, group, method, 'elbo'))),
       *_values(results, group, method),
-      *((_published(known.get(method), fits),) if any(published) else ()),
+      *(
+        (_published(None if method in ours else known.get(method), fits),) if any(published) else ()
+      ),
       *_cost(results, method),
     )
     for group, known, fits in zip(groups, published, compared, strict=True)
@@ -43,7 +48,7 @@ def table_4(results: Results) -> Table:
   columns = ('method', 'seeds', 'ELBO', 'KL', 'log-likelihood', _iwae(results))
   cost = ('trained params', 'all params', 'training seconds')
   return Table(
-    f'Table 4. Test ELBO{_where(results)}',
+    f'{"Table 4. " if is_papers else ""}Test ELBO{_where(results)}',
     (*columns, *((header,) if any(published) else ()), *cost),
     rows,
     'Test data, nats: mean ± sd over seeds of means over examples; IWAE with the number of samples '
@@ -54,10 +59,10 @@ def table_4(results: Results) -> Table:
 
 def differences(results: Results) -> Table:
   """The method under test minus every other one, paired by seed; nats."""
-  name = numbers.label(results, numbers.adapted(results))
+  name = labels.label(results, labels.adapted(results))
   rows = tuple(
     (
-      f'{_prefix(results, group)}{title}, minus {numbers.label(results, other)}',
+      f'{_prefix(results, group)}{title}, minus {labels.label(results, other)}',
       *_difference(entry),
       *map(_p, (entry['p_value'], entry['p_holm'])),
       entry['test'],
@@ -82,13 +87,13 @@ def origins(results: Results) -> Table:
   for group in numbers.groups(results):
     entries = numbers.gains(results, group)
     iwae = numbers.gains(results, group, 'iwae')
-    share = numbers.shares(entries, numbers.adapted(results))
+    share = numbers.shares(entries, labels.adapted(results))
     for method, entry in entries.items():
       other = signed(iwae[method]['mean_difference']) if method in iwae else ''
       part = f'{share[method]:.0%}' if method in share else ''
       named = _named(results, group, method)
       rows.append((named, *_difference(entry), _p(entry['p_value']), part, other))
-  name = numbers.label(results, numbers.adapted(results))
+  name = labels.label(results, labels.adapted(results))
   return Table(
     f'Where the gain comes from{_where(results)}',
     ('method', 'ELBO above the base', '95% CI', 'p', f'share of {name}', 'IWAE above the base'),
@@ -106,7 +111,7 @@ def amortization(results: Results) -> Table:
   """The amortization gap of every method, and which share of the base's it closes; nats."""
   rows, counts = [], set()
   for group in numbers.groups(results):
-    base = numbers.gaps(results, group, numbers.BASE)
+    base = numbers.gaps(results, group, labels.BASE)
     for method in _present(results, group):
       found = numbers.gaps(results, group, method)
       if not found:
@@ -121,7 +126,7 @@ def amortization(results: Results) -> Table:
         for seed, entry in found.items()
         if seed in base and base[seed]['amortization_gap'] > 0
       ]
-      share = f'{fmean(closed):.0%}' if closed and method != numbers.BASE else ''
+      share = f'{fmean(closed):.0%}' if closed and method != labels.BASE else ''
       rows.append((_named(results, group, method), elbo, best, gap, share))
   return Table(
     f'Amortization gap{_where(results)}',
@@ -171,7 +176,7 @@ def _prefix(results: Results, group: Group) -> str:
 
 
 def _named(results: Results, group: Group, method: str) -> str:
-  return _prefix(results, group) + numbers.label(results, method)
+  return _prefix(results, group) + labels.label(results, method)
 
 
 def _cell(summary: tuple[float, float | None] | None) -> str:

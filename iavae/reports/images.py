@@ -3,6 +3,7 @@
 from iavae.reports import image_figures as figures
 from iavae.reports import image_numbers as numbers
 from iavae.reports import image_tables as tables
+from iavae.reports import labels
 from iavae.reports.image_findings import findings
 from iavae.reports.record import Report, Shown
 from iavae.tables import Results
@@ -37,7 +38,9 @@ _FIGURES = {
 
 def _title(results: Results) -> str:
   named = '; '.join(group.name for group in numbers.groups(results))
-  return f'{numbers.label(results, numbers.adapted(results))} on images: {named}'
+  experiment = results['provenance']['config'].get('experiment')
+  main = labels.label(results, labels.adapted(results))
+  return f'{"Inference methods" if experiment == "methods" else main} on images: {named}'
 
 
 def _lead(results: Results) -> str:
@@ -45,10 +48,20 @@ def _lead(results: Results) -> str:
   counts = ', '.join(
     f'{data[f"num_{split}"]:,} {split}' for split in ('train', 'validation', 'test')
   )
-  return (
-    'Instance-Adaptive Parametrization for Amortized Variational Inference (arXiv:2604.06796), '
-    f'section 5.2, with controls{numbers.reduced(results)}. Images: {counts}. All values in nats.'
-  )
+  return f'{_what(results)}{numbers.reduced(results)}. Images: {counts}. All values in nats.'
+
+
+def _what(results: Results) -> str:
+  experiment = results['provenance']['config'].get('experiment')
+  if experiment == 'methods':
+    return 'Methods, posterior families and modulations, all from the same base VAEs'
+  controls = ', with controls' if experiment == 'controls' else ''
+  if labels.is_papers(results):
+    return (
+      'Instance-Adaptive Parametrization for Amortized Variational Inference (arXiv:2604.06796), '
+      f'section 5.2{controls}'
+    )
+  return f'{labels.label(results, labels.adapted(results))} beside its base VAE{controls}'
 
 
 REPORT = Report(

@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from iavae.figures import BLUE, GRAY, INK, ORANGE, plain
-from iavae.reports import image_numbers
+from iavae.reports import labels
 from iavae.reports.record import PerExample, Report, Shown
 from iavae.tables import Results, Table, number, spread
 
@@ -20,7 +20,7 @@ _OWN = {
 
 def _label(row: Mapping[str, Any]) -> str:
   name, _, condition = row['method'].partition(':')
-  named = _OWN.get(name) or image_numbers.METHODS.get(name, name)
+  named = _OWN.get(name) or labels.METHODS.get(name, name)
   return named + {'': '', 'static': ', without x', 'shuffled': ", another's x"}[condition]
 
 
