@@ -61,7 +61,8 @@ def _subjects(rows: dict[str, image_rows.Row], params: dict, images: Images) -> 
     def same(num_steps: int, method: InferenceMethod = row.variant.method) -> InferenceMethod:
       return method
 
-    steps = inference.steps(name) if name in inference.names() else ''
+    known = inference.find(name).DEFAULTS if name in inference.names() else {}
+    steps = inference.steps(name) if 'num_steps' in known else ''
     # Steps of ascent are taken over by Adam, from the posterior that they start with
     found[name] = Subject(own if steps else same, steps != 'learned', params[name])
   return found

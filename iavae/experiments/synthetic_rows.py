@@ -102,7 +102,7 @@ def decoder_gradients(name: str) -> int:
   if name not in inference.names():
     return int(SIZES.get(name, {}).get('num_steps', 0))
   defaults = inference.find(name).DEFAULTS | OPTIONS.get(name, {})
-  return int(defaults['num_steps']) if inference.steps(name) else 0
+  return int(defaults.get('num_steps', 1)) if inference.steps(name) else 0
 
 
 def make_stage(

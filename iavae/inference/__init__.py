@@ -2,8 +2,8 @@
 
 A method is a module here with `DEFAULTS` (its hyperparameters) and
 `make(model, encoder, **hyperparameters) -> InferenceMethod`. It may have `FROZEN`, paths of params
-that it leaves as they are, and, where inference takes num_steps steps by the ELBO's gradient,
-`STEPS`: 'ascent' for those of an optimizer on the posterior, 'learned' for its own.
+that it leaves as they are, and, where inference takes a step, or num_steps of them, by the ELBO's
+gradient, `STEPS`: 'ascent' for those of an optimizer on the posterior, 'learned' for its own.
 """
 
 from types import ModuleType
