@@ -85,6 +85,15 @@ def measure_methods(rounds: int) -> Section:
   return Section(times, dict(sorted(rows.items())))
 
 
+def measure_gated(rounds: int) -> Section:
+  """Inference of configs' preset `gated` beside the plain VAE's."""
+  trainings = make_trainings(make_config(default.GATED, BATCH_SIZE), 'base', 'instance_adaptive')
+  names = 'plain encoder of the gated preset', 'gated preset'
+  clocks = {name: infer_clock(of) for name, of in zip(names, trainings, strict=True)}
+  times = interleave(clocks, 5 * rounds)
+  return Section(times, {'inference: gated preset / VAE': compare(times, *names[::-1], '<= 1.2')})
+
+
 def scratch_megabytes(config: ConfigDict, num_steps: int) -> float:
   """Of SA-VAE's gradient with so many inner steps."""
   config = ConfigDict(config.to_dict())
@@ -123,7 +132,7 @@ def measure_semi_amortized(rounds: int) -> Section:
 def main(rounds: int) -> None:
   """Measures everything, prints the tables, writes methods.json."""
   times, rows, memory = {}, {}, {}
-  for measure in (measure_methods, measure_semi_amortized):
+  for measure in (measure_methods, measure_gated, measure_semi_amortized):
     section = measure(rounds)
     times |= section.times
     rows |= section.rows

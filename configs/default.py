@@ -110,6 +110,113 @@ def _inference_options(method: str) -> ConfigDict:
   )
 
 
+def _data() -> ConfigDict:
+  """Which images."""
+  config = ConfigDict()
+  config.name = ''
+  config.protocol = ''  # '' is the first of the data set's protocols
+  config.path = ''  # your own .npz with an array x, instead of the data set of that name
+  config.directory = ''  # the manual folder; '' is $IAVAE_DATA or ~/.cache/iavae/data
+  config.num_train = 0  # images; 0 takes all
+  config.num_validation = 0
+  config.num_test = 0
+  return config
+
+
+def _model() -> ConfigDict:
+  """The base VAE."""
+  config = ConfigDict()
+  config.latent_dim = 32
+  config.encoder = 'resnet'  # or 'mlp'
+  config.encoder_width = 64  # channels of the ResNet
+  config.encoder_blocks = 3  # residual blocks, each of which halves the image
+  config.decoder = 'pixelcnn'  # or 'mlp'
+  config.decoder_width = 32  # features of the PixelCNN
+  config.kernel_sizes = (9, 9, 9, 7, 7, 7, 5, 5, 5, 3, 3, 3)  # of its layers, pixels
+  config.latent_maps = 4  # planes that z adds to the image
+  config.fix_vertical_shift = False  # True: not the published layer, see iavae/pixelcnn.py
+  config.hidden = (200, 200)  # of an MLP encoder and, reversed, decoder; units
+  config.activation = 'relu'  # of MLPs
+  config.initialization = 'torch'  # of MLPs, or 'lecun', from which fewer latents die
+  return config
+
+
+def _flow() -> ConfigDict:
+  """Of the posterior family, where it has such; 0 is its default."""
+  config = ConfigDict()
+  config.num_steps = 0  # transformations of z
+  config.hidden = 0  # units of their networks
+  config.context_dim = 0  # entries of what the encoder tells them
+  return config
+
+
+def _hypernetwork() -> ConfigDict:
+  """Of the modulation, where it has such."""
+  config = ConfigDict()
+  config.trunk_dim = 32  # units of a nonlinear trunk
+  config.rank = 8  # of `lora`
+  config.num_experts = 4  # of `expert_kernels`
+  config.num_steps = 1  # times that `gradient` reads the ELBO's gradient
+  config.embedding_dim = 16  # entries of a block embedding
+  config.slice_dim = 16  # entries of the code of a kernel slice, d
+  config.column_embedding_dim = 8  # entries of a column embedding
+  config.init_scale = 1e-3  # standard deviation of the initial output layers
+  config.normalized = False  # True: sums over inputs divided by the fan-in
+  return config
+
+
+def _pretrain() -> ConfigDict:
+  """The stage of the base VAE."""
+  config = ConfigDict()
+  config.num_epochs = 100
+  config.learning_rate = 1e-3  # of Adam
+  config.warmup_epochs = 10  # in so many the KL weight grows by 1: from .1, up to 1
+  config.schedule = 'constant'  # or 'cosine': the rates fall to 0
+  return config
+
+
+def _adapt() -> ConfigDict:
+  """The stage that starts from it."""
+  config = ConfigDict()
+  config.num_epochs = 100
+  config.learning_rate = 1e-4  # of the hypernetwork, or of an encoder that is trained
+  config.plain_learning_rate = 0.0  # of the rows without hypernetwork; 0: the same
+  config.decoder_learning_rate = 5e-5
+  config.weight_decay = 0.0  # coupled, of all that is trained
+  config.schedule = 'constant'  # or 'cosine'
+  config.estimator = 'standard'  # or 'antithetic': two draws, less noise, see iavae/bounds.py
+  config.train_base = False  # True: IA-VAE's base encoder is trained along
+  config.train_decoder = True  # False: no method of the second stage changes the decoder
+  return config
+
+
+def _training() -> ConfigDict:
+  """Of both stages."""
+  config = ConfigDict()
+  config.batch_size = 50  # images
+  config.micro_batch = 0  # images at once; 0: about 10 on a CPU, all on an accelerator
+  config.precision = 'float32'  # or 'bfloat16', of kernels in training
+  return config
+
+
+def _evaluation() -> ConfigDict:
+  """What is measured of every row."""
+  config = ConfigDict()
+  config.num_samples = 10  # draws of z in an ELBO
+  config.iwae_samples = 500  # draws of z in the importance-weighted bound
+  config.gap_examples = 0  # test images whose amortization gap is measured
+  return config
+
+
+def _cost() -> ConfigDict:
+  """Of --config.experiment=cost."""
+  config = ConfigDict()
+  config.methods = ('film', 'semi_amortized', 'svi', 'iterative')  # beside config.method
+  config.num_steps = (0, 1, 2, 5, 10, 20, 50, 100)  # of refinement at test time, T
+  config.num_examples = 500  # test images
+  return config
+
+
 def get_config(method: str = 'instance_adaptive') -> ConfigDict:
   """The paper's values."""
   config = ConfigDict()
@@ -124,77 +231,15 @@ def get_config(method: str = 'instance_adaptive') -> ConfigDict:
   config.num_seeds = 10  # pairs of base VAE and adapted model
   config.controls = CONTROLS
   config.methods = METHODS  # also families and modulations, by name
-
-  config.data = ConfigDict()
-  config.data.name = ''
-  config.data.protocol = ''  # '' is the first of the data set's protocols
-  config.data.path = ''  # your own .npz with an array x, instead of the data set of that name
-  config.data.directory = ''  # the manual folder; '' is $IAVAE_DATA or ~/.cache/iavae/data
-  config.data.num_train = 0  # images; 0 takes all
-  config.data.num_validation = 0
-  config.data.num_test = 0
-
-  config.model = ConfigDict()
-  config.model.latent_dim = 32
-  config.model.encoder = 'resnet'  # or 'mlp'
-  config.model.encoder_width = 64  # channels of the ResNet
-  config.model.encoder_blocks = 3  # residual blocks, each of which halves the image
-  config.model.decoder = 'pixelcnn'  # or 'mlp'
-  config.model.decoder_width = 32  # features of the PixelCNN
-  config.model.kernel_sizes = (9, 9, 9, 7, 7, 7, 5, 5, 5, 3, 3, 3)  # of its layers, pixels
-  config.model.latent_maps = 4  # planes that z adds to the image
-  config.model.fix_vertical_shift = False  # True: not the published layer, see iavae/pixelcnn.py
-  config.model.hidden = (200, 200)  # of an MLP encoder and, reversed, decoder; units
-  config.model.activation = 'relu'  # of MLPs
-  config.model.initialization = 'torch'  # of MLPs, or 'lecun', from which fewer latents die
-
-  config.flow = ConfigDict()  # of the posterior family, where it has such; 0 is its default
-  config.flow.num_steps = 0  # transformations of z
-  config.flow.hidden = 0  # units of their networks
-  config.flow.context_dim = 0  # entries of what the encoder tells them
-
-  config.hypernetwork = ConfigDict()  # of the modulation, where it has such
-  config.hypernetwork.trunk_dim = 32  # units of a nonlinear trunk
-  config.hypernetwork.rank = 8  # of `lora`
-  config.hypernetwork.num_experts = 4  # of `expert_kernels`
-  config.hypernetwork.num_steps = 1  # times that `gradient` reads the ELBO's gradient
-  config.hypernetwork.embedding_dim = 16  # entries of a block embedding
-  config.hypernetwork.slice_dim = 16  # entries of the code of a kernel slice, d
-  config.hypernetwork.column_embedding_dim = 8  # entries of a column embedding
-  config.hypernetwork.init_scale = 1e-3  # standard deviation of the initial output layers
-  config.hypernetwork.normalized = False  # True: sums over inputs divided by the fan-in
-
-  config.pretrain = ConfigDict()
-  config.pretrain.num_epochs = 100
-  config.pretrain.learning_rate = 1e-3  # of Adam
-  config.pretrain.warmup_epochs = 10  # in so many the KL weight grows by 1: from .1, up to 1
-  config.pretrain.schedule = 'constant'  # or 'cosine': the rates fall to 0
-
-  config.adapt = ConfigDict()
-  config.adapt.num_epochs = 100
-  config.adapt.learning_rate = 1e-4  # of the hypernetwork, or of an encoder that is trained
-  config.adapt.plain_learning_rate = 0.0  # of the rows without hypernetwork; 0: the same
-  config.adapt.decoder_learning_rate = 5e-5
-  config.adapt.weight_decay = 0.0  # coupled, of all that is trained
-  config.adapt.schedule = 'constant'  # or 'cosine'
-  config.adapt.estimator = 'standard'  # or 'antithetic': two draws, less noise, see iavae/bounds.py
-  config.adapt.train_base = False  # True: IA-VAE's base encoder is trained along
-  config.adapt.train_decoder = True  # False: no method of the second stage changes the decoder
-
-  config.training = ConfigDict()
-  config.training.batch_size = 50  # images
-  config.training.micro_batch = 0  # images at once; 0: about 10 on a CPU, all on an accelerator
-  config.training.precision = 'float32'  # or 'bfloat16', of kernels in training
-
-  config.evaluation = ConfigDict()
-  config.evaluation.num_samples = 10  # draws of z in an ELBO
-  config.evaluation.iwae_samples = 500  # draws of z in the importance-weighted bound
-  config.evaluation.gap_examples = 0  # test images whose amortization gap is measured
-
-  config.cost = ConfigDict()  # of --config.experiment=cost
-  config.cost.methods = ('film', 'semi_amortized', 'svi', 'iterative')  # beside config.method
-  config.cost.num_steps = (0, 1, 2, 5, 10, 20, 50, 100)  # of refinement at test time, T
-  config.cost.num_examples = 500  # test images
+  config.data = _data()
+  config.model = _model()
+  config.flow = _flow()
+  config.hypernetwork = _hypernetwork()
+  config.pretrain = _pretrain()
+  config.adapt = _adapt()
+  config.training = _training()
+  config.evaluation = _evaluation()
+  config.cost = _cost()
   config.lock()
   return config
 

@@ -139,7 +139,10 @@ def antithetic_loss(
   derivative (see `elbo_terms`) even where it is known exactly: together with log p(x | z) its noise
   vanishes as q nears the posterior.
 
-  Args, returns: as `posterior_loss`.
+  Args: as `posterior_loss`; x: [H, W, C] or [D].
+
+  Returns:
+    ([], {'elbo': [], 'kl': []}), as `posterior_loss`.
 
   Raises:
     ValueError: for a family without mirror images.

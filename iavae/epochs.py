@@ -48,6 +48,22 @@ def make_epoch(
     trains: see `types.InferenceMethod`.
   """
 
+  def step(
+    num_steps: int, frozen: Params, carry: tuple, number: Array, images: Array, rng: Array
+  ) -> tuple[tuple, Metrics]:
+    """One train step on a batch of bytes, number `number` of the stage."""
+    rng_binarize, rng_loss = jax.random.split(rng)
+    batch = shard_batch(images)
+    x = binarize(batch, rng_binarize) if resample else (batch > 127).astype(jnp.float32)
+    beta = warm_up(number, warmup_epochs * num_steps)
+    params, opt_state = carry
+    slope, metrics = gradient(params, frozen, x, jax.random.split(rng_loss, batch_size), beta)
+    if trains is not None:
+      halves = trains(number, num_epochs * num_steps)
+      return masked_step(optimizer, halves, slope, opt_state, params), metrics
+    updates, opt_state = optimizer.update(slope, opt_state, params)
+    return (optax.apply_updates(params, updates), opt_state), metrics
+
   @jax.jit
   def epoch(
     params: Params, opt_state: optax.OptState, frozen: Params, images: Array, rng: Array,
@@ -57,24 +73,13 @@ def make_epoch(
     rng_order, rng_steps = jax.random.split(rng)
     order = jax.random.permutation(rng_order, len(images))[: num_steps * batch_size]
 
-    def step(carry: tuple, inputs: tuple) -> tuple[tuple, Metrics]:
+    def body(carry: tuple, inputs: tuple) -> tuple[tuple, Metrics]:
       i, index, rng = inputs
-      rng_binarize, rng_loss = jax.random.split(rng)
-      batch = shard_batch(images[index])
-      x = binarize(batch, rng_binarize) if resample else (batch > 127).astype(jnp.float32)
-      beta = warm_up(number * num_steps + i, warmup_epochs * num_steps)
-      params, opt_state = carry
-      rngs = jax.random.split(rng_loss, batch_size)
-      slope, metrics = gradient(params, frozen, x, rngs, beta)
-      if trains is not None:
-        halves = trains(number * num_steps + i, num_epochs * num_steps)
-        return masked_step(optimizer, halves, slope, opt_state, params), metrics
-      updates, opt_state = optimizer.update(slope, opt_state, params)
-      return (optax.apply_updates(params, updates), opt_state), metrics
+      return step(num_steps, frozen, carry, number * num_steps + i, images[index], rng)
 
     rngs = jax.random.split(rng_steps, num_steps)
     inputs = (jnp.arange(num_steps), order.reshape(num_steps, batch_size), rngs)
-    (params, opt_state), metrics = jax.lax.scan(step, (params, opt_state), inputs)
+    (params, opt_state), metrics = jax.lax.scan(body, (params, opt_state), inputs)
     return params, opt_state, jax.tree.map(jnp.mean, metrics)
 
   return epoch

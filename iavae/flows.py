@@ -104,7 +104,7 @@ def affine(params: Params, given: Array, context: Array) -> tuple[Array, Array]:
 
 
 def linear(layer: Params, u: Array) -> Array:
-  """`layers.linear` in the precision of the bias, for log-densities add up the rounding of all."""
+  """`layers.linear` of u: [D_in] in the precision of the bias, as log-densities add up rounding."""
   return layers.linear({'kernel': exact_kernel(layer), 'bias': layer['bias']}, u)
 
 

@@ -115,5 +115,5 @@ def sequential(params: Params, u: Array, context: Array) -> flows.Transformed:
 
 
 def turn(t: int, z: Array) -> Array:
-  """z in the order of step t of a flow: every other step reads it from its end."""
+  """z: [Z] in the order of step t of a flow: every other step reads it from its end."""
   return z[::-1] if t % 2 else z

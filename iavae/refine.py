@@ -38,7 +38,10 @@ class Refinement(NamedTuple):
 def make_step(
   refinement: Refinement, model: GenerativeModel, params: Params, x: Array, rng: Array
 ) -> Callable[..., tuple[tuple[Posterior, optax.OptState], None]]:
-  """A step as the body of a scan over i = 0, 1, ...; the carry is (posterior, opt_state)."""
+  """A step as the body of a scan over i = 0, 1, ... with a carry (posterior, opt_state).
+
+  Args: as `refine`, of one example x: [H, W, C] or [D].
+  """
 
   def step(carry: tuple[Posterior, optax.OptState], i: Array) -> tuple[tuple, None]:
     posterior, opt_state = carry
@@ -141,7 +144,7 @@ def heads_bound(
 
 
 def zero_heads(encoder: Network, x: Array) -> Heads:
-  """Zeros of the shapes that an encoder puts out for x: where refinement from scratch starts."""
+  """Zeros {name: [size]} as an encoder's heads for x: where refinement from scratch starts."""
   heads = jax.eval_shape(lambda x: encoder.apply(encoder.init(jax.random.key(0), x), x), x)
   return jax.tree.map(lambda head: jnp.zeros(head.shape, head.dtype), heads)
 
@@ -189,8 +192,9 @@ def loss_of_last(
 
   Args:
     params: of the method.
-    trajectory: the last heads, the sum of <g_t, heads_t> over the steps before, with g_t the fixed
-      gradient of the ELBO at heads_t, and T.
+    trajectory: the last heads {name: [size]}, the sum, [], of <g_t, heads_t> over the steps before
+      with g_t the fixed gradient of the ELBO at heads_t, and T.
+    x: [H, W, C] or [D].
   """
   heads, total, num_steps = trajectory
   fixed, share = jax.lax.stop_gradient, 1 / max(num_steps, 1)

@@ -44,7 +44,7 @@ def start_refining(
 
 
 def _make_infer(model: GenerativeModel, subject: Subject, num_steps: int) -> Callable:
-  """(params, x: [B, ...], T) -> posteriors; where Adam takes the steps, T may be any from 1 on."""
+  """(params, x: [B, ...], T) -> draws of z; where Adam takes the steps, T may be any from 1 on."""
 
   def one(params: Params, x: Array, rng: Array, num_steps: Array) -> Posterior:
     state, step = start_refining(model, subject, _ANY_RATE, params, x, rng)
@@ -55,10 +55,14 @@ def _make_infer(model: GenerativeModel, subject: Subject, num_steps: int) -> Cal
 
   infer = one if subject.refined and num_steps else own
 
+  def draw(params: Params, x: Array, rng: Array, num_steps: Array) -> Array:
+    # Posteriors as the result would be copies of a flow's networks, one for every example
+    return infer(params, x, rng, num_steps).sample_and_log_prob(rng)[0]
+
   @jax.jit
-  def batch(params: Params, x: Array, num_steps: Array) -> Posterior:
+  def batch(params: Params, x: Array, num_steps: Array) -> Array:
     rngs = jax.random.split(jax.random.key(0), len(x))
-    return jax.vmap(infer, in_axes=(None, 0, 0, None))(params, x, rngs, num_steps)
+    return jax.vmap(draw, in_axes=(None, 0, 0, None))(params, x, rngs, num_steps)
 
   return batch
 

@@ -24,7 +24,11 @@ DEFAULTS: dict[str, object] = {
 
 
 def init_inference(encoder: Network, family: PosteriorFamily, rng: Array, x: Array) -> Params:
-  """{'encoder': phi} and what the family shares, as every method with an encoder has them."""
+  """{'encoder': phi} and what the family shares, as every method with an encoder has them.
+
+  Args:
+    x: an example, [H, W, C] or [D], for its shape.
+  """
   phi = encoder.init(rng, x)
   heads = jax.eval_shape(encoder.apply, phi, x)
   return {'encoder': phi} | family.init(jax.random.fold_in(rng, FAMILY), heads)
