@@ -317,13 +317,13 @@ def test_another_method_is_not_called_by_the_papers_name():
 def test_another_modulation_is_not_called_by_the_papers_name():
   results = made(group=FULL)
   results['provenance']['config'] |= {'modulation': 'gates', 'adapt': {'train_decoder': False}}
-  assert finding(results, "The method under test is gated hidden layers, not the paper's")
+  assert finding(results, "The method under test is gate modulation, not the paper's")
   assert finding(results, 'By IWAE', 'with the decoder of the base, all of it is a closer')
   said = image_findings.findings(results) + [report.markdown(results), images.REPORT.title(results)]
   assert 'IA-VAE' not in str(said) and 'The paper reports' not in str(said)
-  assert 'gated hidden layers without x' in str(said) and 'Table 4' not in str(said)
+  assert 'gate modulation without x' in str(said) and 'Table 4' not in str(said)
   values = column(image_tables.table_4(results), 'the paper')
-  assert values['VAE (base)'] and not values['gated hidden layers']
+  assert values['VAE (base)'] and not values['gate modulation']
 
 
 def test_a_reduced_preset_is_named_everywhere(results):

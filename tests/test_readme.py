@@ -265,5 +265,45 @@ def test_speed_of_the_methods():
   for name in ('film', 'gates', 'lora', 'expert_kernels', 'trunk', 'gradient'):
     assert modulations[name] == [of('inference', name)], name
   assert modulations['paper'] == [of('inference', 'instance_adaptive')]
+  (told,) = re.findall(r'and (\d\.\d) times its time', ' '.join(README.split()))
+  assert float(told) == round(ratios['inference: gated preset / VAE']['ratio'], 1)
   (steps,) = re.findall(r'20 inner steps takes (\d+) VAE steps', ' '.join(README.split()))
   assert int(steps) == round(ratios['PixelCNN: SA-VAE step / VAE step']['ratio'])
+
+
+GATED = {
+  'VAE (base)': 'base',
+  'gate modulation': 'instance_adaptive',
+  'its encoder trained on': 'encoder_only',
+  'gates that read nothing': 'static',
+  'gates that read another': 'shuffled',
+}
+
+
+@pytest.mark.parametrize('dataset', ['MNIST', 'OMNIGLOT'])
+def test_gated_hidden_layers(dataset):
+  path = ROOT / 'results' / f'{dataset.lower()}-gated.json'
+  results = json.loads(path.read_text(encoding='utf8'))
+  assert re.fullmatch('[0-9a-f]{40}', results['provenance']['git_commit'])
+  of_test = [row for row in results['rows'] if row['split'] == 'test']
+  base = {row['seed']: row['elbo'] for row in of_test if row['method'] == 'base'}
+  gaps = {(g['method'], g['seed']): g['amortization_gap'] for g in results['gaps']}
+  for (label, found), (start, name) in zip(
+    table(f'| {dataset}, gated preset'), GATED.items(), strict=True
+  ):
+    own = [row for row in of_test if row['method'] == name]
+    elbos, gap = [row['elbo'] for row in own], [gaps[name, row['seed']] for row in own]
+    assert label.startswith(start) and len(own) == 5
+    expected = [fmean(elbos), stdev(elbos)]
+    expected += [] if name == 'base' else [fmean(row['elbo'] - base[row['seed']] for row in own)]
+    expected += [fmean(row['iwae'] for row in own), fmean(gap)]
+    closed = [1 - gaps[name, seed] / gaps['base', seed] for seed in base]
+    expected = rounded(expected) + ([] if name == 'base' else [round(100 * fmean(closed))])
+    assert found == expected, name
+  (group,) = image_numbers.groups(results)
+  tested = image_numbers.against_others(results, group)
+  controls = {name: tested[name] for name in ('encoder_only', 'static', 'shuffled')}
+  assert all(entry['p_holm'] < 0.001 for entry in controls.values())
+  (told,) = re.findall(r'(\.\d+) and (\.\d+) nats more than the encoder', ' '.join(README.split()))
+  gain = controls['encoder_only']['mean_difference']
+  assert float(told[dataset == 'OMNIGLOT']) == pytest.approx(gain, abs=0.0051)

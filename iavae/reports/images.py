@@ -40,7 +40,8 @@ def _title(results: Results) -> str:
   named = '; '.join(group.name for group in numbers.groups(results))
   experiment = results['provenance']['config'].get('experiment')
   main = labels.label(results, labels.adapted(results))
-  return f'{"Inference methods" if experiment == "methods" else main} on images: {named}'
+  title = 'Inference methods' if experiment == 'methods' else main
+  return f'{title[0].upper()}{title[1:]} on images: {named}'
 
 
 def _lead(results: Results) -> str:
@@ -61,7 +62,8 @@ def _what(results: Results) -> str:
       'Instance-Adaptive Parametrization for Amortized Variational Inference (arXiv:2604.06796), '
       f'section 5.2{controls}'
     )
-  return f'{labels.label(results, labels.adapted(results))} beside its base VAE{controls}'
+  name = labels.label(results, labels.adapted(results))
+  return f'{name[0].upper()}{name[1:]} beside its base VAE{controls}'
 
 
 REPORT = Report(

@@ -29,7 +29,7 @@ METHODS = {
   'expert_kernels': 'mixture of experts',
   'trunk': 'nonlinear trunk',
   'gradient': 'gradient-reading FiLM',
-  'gates': 'gated hidden layers',
+  'gates': 'gate modulation',
 }
 
 # Of the plain VAE, and of the method under test
