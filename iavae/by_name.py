@@ -45,3 +45,10 @@ def make(package: str, kind: str, name: str, hyperparameters: dict[str, object])
     has = ', '.join(module.DEFAULTS) or 'none'
     raise ValueError(f'the {kind} {name!r} has no {", ".join(unknown)}; it has {has}')
   return module.make(**hyperparameters)
+
+
+def check_sizes(**hyperparameters: object) -> None:
+  """Raises a ValueError for the first hyperparameter that is not a whole number above 0."""
+  for name, value in hyperparameters.items():
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+      raise ValueError(f'{name}={value!r} is not a whole number above 0')

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jax.scipy.stats import norm
 
 from iavae import layers
-from iavae.posteriors.gaussian import DiagonalGaussian
-from iavae.types import Array, Params
+from iavae.posteriors.gaussian import DiagonalGaussian, diagonal_gaussian
+from iavae.types import Array, Params, Posterior, PosteriorFamily
 
 Shapes = dict[str, tuple[int, int]]  # layer -> (D_in, D_out)
 Transformed = tuple[Array, Array]  # a vector, and the log-determinant of the flow, in nats
@@ -22,21 +22,27 @@ Transformed = tuple[Array, Array]  # a vector, and the log-determinant of the fl
 MAX_LOG_SCALE = 2.0  # of one step of a flow, which so keeps a single draw from a large gradient
 
 
-def check_positive(**hyperparameters: int) -> None:
-  """Raises a ValueError for the first hyperparameter that is not a whole number above 0."""
-  for name, value in hyperparameters.items():
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-      raise ValueError(f'{name}={value!r} is not a whole number above 0')
-
-
 def bounded(a: Array) -> Array:
   """M tanh(a / M), M = MAX_LOG_SCALE: a log-scale that is `a` where that is small."""
   return MAX_LOG_SCALE * jnp.tanh(a / MAX_LOG_SCALE)
 
 
-def context_heads(latent_dim: int, context_dim: int) -> dict[str, int]:
-  """The heads of a family whose networks read a context."""
-  return {'mean': latent_dim, 'log_var': latent_dim, 'context': context_dim}
+def context_family(
+  make_posterior: Callable[..., Posterior], init: Callable[..., Params], context_dim: int
+) -> PosteriorFamily:
+  """A family with the mean-field Gaussian as base, a context and networks that read it.
+
+  Args:
+    make_posterior: (base, context: [C], params['flow']) -> q(z | x).
+    init: as `PosteriorFamily.init`, of {'flow': ..}.
+  """
+  return PosteriorFamily(
+    heads=lambda latent_dim: {'mean': latent_dim, 'log_var': latent_dim, 'context': context_dim},
+    init=init,
+    posterior=lambda params, heads: make_posterior(
+      diagonal_gaussian(heads), heads['context'], params['flow']
+    ),
+  )
 
 
 def forward(base: DiagonalGaussian, noise: Array) -> Transformed:

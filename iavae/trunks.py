@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from iavae import layers
+from iavae.by_name import check_sizes
 from iavae.types import Array, Hypernetwork, Linear, Params
 
 # Hyperparameters of every form that reads features
@@ -69,13 +70,6 @@ def make_form(
   )
 
 
-def check_naturals(**sizes: object) -> None:
-  """Raises a ValueError for what is no integer above 0."""
-  for name, size in sizes.items():
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-      raise ValueError(f'{name} is a natural number, not {size!r}')
-
-
 def normal_layer(rng: Array, num_in: int, num_out: int) -> Params:
   """A dense layer with kernel ~ N(0, 1 / fan_in) and bias 0."""
   return zero_layer(num_in, num_out) | {
@@ -99,7 +93,7 @@ def _modulated(base: Params, early_layers: bool, heads: bool) -> Params:
 
 
 def _check(trunk_dim: object, early_layers: object) -> None:
-  check_naturals(trunk_dim=trunk_dim)
+  check_sizes(trunk_dim=trunk_dim)
   if not isinstance(early_layers, bool):
     raise ValueError(f'early_layers is True or False, not {early_layers!r}')
 

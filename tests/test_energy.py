@@ -24,6 +24,16 @@ def drawn_params():
   return draw(jax.eval_shape(make().init, jax.random.key(0), X[0]), 2)
 
 
+def test_initial_scales():
+  """a ~ N(0, 1/4), so that energies do not start even in x; within 5 standard errors."""
+  base = {'mean': {'kernel': jnp.zeros((3, 2)), 'bias': jnp.zeros(2)}}
+  h = hypernetworks.make('energy', trunk_dim=400)
+  trunk = jax.jit(lambda rng: h.init(rng, base, 25))(jax.random.key(0))['trunk']
+  for values, scale in ((trunk['bias'], 0.5), (trunk['kernel'], 25**-0.5)):
+    unit = np.asarray(values, np.float64) / scale
+    assert abs((unit**2).mean() - 1) <= 5 * np.sqrt(2 / unit.size)
+
+
 def expected_modulation(psi, base, x):
   t = x @ psi['trunk']['kernel'] + psi['trunk']['bias']
   normalized, energy = t / (1 + np.sum(t * t)), np.log(1 + t * t)
@@ -82,5 +92,5 @@ def test_the_papers_base_and_two_units_of_trunk_make_58_parameters():
 
 
 def test_bad_sizes_are_refused():
-  with pytest.raises(ValueError, match='trunk_dim is a natural number, not 0'):
+  with pytest.raises(ValueError, match='trunk_dim=0 is not a whole number above 0'):
     hypernetworks.make('energy', trunk_dim=0)

@@ -96,6 +96,13 @@ def test_the_best_validation_epoch_is_kept(whole):
   np.testing.assert_allclose([line['validation_elbo'] for line in lines], history[1:])
 
 
+def test_a_path_freezes_what_is_below_it_and_no_more():
+  params = {'inference': {'encoder': {'mean': 1}, 'encoder_2': {'mean': 2}}, 'model': {}}
+  trained, frozen = partition(params, ('inference/encoder',))
+  assert frozen['inference'] == {'encoder': {'mean': 1}, 'encoder_2': {'mean': None}}
+  assert trained['inference'] == {'encoder': {'mean': None}, 'encoder_2': {'mean': 2}}
+
+
 def test_frozen_leaves_keep_their_bits(whole):
   params = whole[0].params
   assert_same(params['inference']['encoder'], START['inference']['encoder'])

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from iavae import networks
+from iavae import hypernetworks, networks
 from iavae.hypernetworks import linear
 from iavae.inference import amortized, instance_adaptive
 from iavae.models import synthetic
@@ -105,6 +105,23 @@ def test_zero_output_layer_is_the_base(factored):
   plain = jax.jit(jax.vmap(lambda x: base.infer(params, x, None)))(x)
   for found, expected in zip(modulated, plain, strict=True):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_definition_of_zero_weights_is_the_base_bit_for_bit():
+  params = ENCODER.init(jax.random.key(0), X)
+  h = hypernetworks.make('linear')
+  psi = h.init(jax.random.key(1), params, 3)
+  psi['weight'] = jnp.zeros_like(psi['weight'])
+  found = modulate(params, h.modulation(psi, params, jnp.ones(3)))
+  jax.tree.map(np.testing.assert_array_equal, found, params)
+
+
+def test_embeddings_are_standard_normal():
+  base = {f'layer_{i}': {'kernel': jnp.zeros((1, 1)), 'bias': jnp.zeros(1)} for i in range(200)}
+  psi = hypernetworks.make('linear', embedding_dim=4).init(jax.random.key(0), base, 3)
+  values = np.asarray(psi['embeddings'], np.float64)
+  assert values.shape == (400, 4)
+  assert abs((values**2).mean() - 1) <= 5 * np.sqrt(2 / values.size)
 
 
 def test_modulate_by_zero_is_identity():

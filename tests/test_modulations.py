@@ -297,16 +297,16 @@ def test_a_trunk_moves_layers_in_ways_of_their_own(x64):
 @pytest.mark.parametrize(
   ('name', 'options', 'message'),
   [
-    ('film', {'trunk_dim': 0}, 'trunk_dim is a natural number, not 0'),
+    ('film', {'trunk_dim': 0}, 'trunk_dim=0 is not a whole number above 0'),
     ('film', {'early_layers': 1}, 'early_layers is True or False, not 1'),
-    ('lora', {'rank': 2.0}, 'rank is a natural number, not 2.0'),
-    ('expert_kernels', {'num_experts': True}, 'num_experts is a natural number, not True'),
-    ('trunk', {'slice_dim': -1}, 'slice_dim is a natural number, not -1'),
+    ('lora', {'rank': 2.0}, 'rank=2.0 is not a whole number above 0'),
+    ('expert_kernels', {'num_experts': True}, 'num_experts=True is not a whole number above 0'),
+    ('trunk', {'slice_dim': -1}, 'slice_dim=-1 is not a whole number above 0'),
     ('trunk', {'early_layers': False}, "'trunk' has no early_layers; it has trunk_dim, slice_dim,"),
-    ('gradient', {'num_steps': 0}, 'num_steps is a natural number, not 0'),
-    ('layerwise', {'slice_dim': 0}, 'slice_dim is a natural number, not 0'),
+    ('gradient', {'num_steps': 0}, 'num_steps=0 is not a whole number above 0'),
+    ('layerwise', {'slice_dim': 0}, 'slice_dim=0 is not a whole number above 0'),
     ('layerwise', {'init_scale': -1.0}, 'init_scale is 0 or more'),
-    ('linear', {'embedding_dim': 0}, 'embedding_dim is a natural number, not 0'),
+    ('linear', {'embedding_dim': 0}, 'embedding_dim=0 is not a whole number above 0'),
     ('linear', {'layout': 'block'}, 'layout one of tensor, layer'),
   ],
 )

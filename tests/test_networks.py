@@ -63,13 +63,22 @@ def test_unknown_activation():
 
 
 def test_dead_units_are_counted():
-  params = networks.mlp((3,), HEADS).init(jax.random.key(0), X)
-  x = jax.random.uniform(jax.random.key(1), (50, 3), minval=0.1)
+  """Always on, never, by examples, and always at exactly 0, where a ReLU lets nothing through."""
+  params = networks.mlp((5,), HEADS).init(jax.random.key(0), X)
+  x = jax.random.uniform(jax.random.key(1), (50, 3), minval=-0.9, maxval=1.0)
   params['hidden_0'] = {
-    'kernel': jnp.array([[1.0, -1.0, 0.0]] * 3),
-    'bias': jnp.array([0.0, 0.0, 0.1]),
+    'kernel': jnp.array([[1.0, -1.0, 1.0, 0.0, 0.0]] * 3),
+    'bias': jnp.array([3.0, -3.0, 0.0, 0.1, 0.0]),
   }
-  assert networks.num_dead_units(params, x) == 1
+  assert networks.num_dead_units(params, x) == 2
+
+
+def test_features_are_the_first_hidden_layer():
+  network = networks.mlp((4, 3), HEADS, 'tanh')
+  params = network.init(jax.random.key(0), X)
+  layer = jax.tree.map(np.asarray, params['hidden_0'])
+  expected = np.tanh(np.asarray(X) @ layer['kernel'] + layer['bias'])
+  np.testing.assert_allclose(network.features(params, X), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(('name', 'variance', 'bias'), [('torch', 1 / 3, 1 / 3), ('lecun', 1, 0)])

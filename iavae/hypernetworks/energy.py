@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from iavae import layers, trunks
+from iavae.by_name import check_sizes
 from iavae.modulation import check_dense
 from iavae.types import Array, Hypernetwork, Linear, Params
 
@@ -91,9 +92,9 @@ def make(trunk_dim: int = 2) -> Hypernetwork:
   Of a base of dense layers {'kernel', 'bias'}, an MLP.
 
   Raises:
-    ValueError: for a size that is no natural number, or in `init` other layers.
+    ValueError: for a size that is not a whole number above 0, or in `init` other layers.
   """
-  trunks.check_naturals(trunk_dim=trunk_dim)
+  check_sizes(trunk_dim=trunk_dim)
   return Hypernetwork(
     init=functools.partial(_init, trunk_dim=trunk_dim), modulation=_modulation, layers=_layers
   )

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from iavae import layers, trunks
+from iavae.by_name import check_sizes
 from iavae.types import Array, Hypernetwork, Params
 
 DEFAULTS: dict[str, object] = trunks.DEFAULTS | {'num_experts': 4}
@@ -53,6 +54,6 @@ def make(trunk_dim: int = 32, early_layers: bool = False, num_experts: int = 4) 
 
   E is [..., D_in, K, D_out], e is [K, D_out].
   """
-  trunks.check_naturals(num_experts=num_experts)
+  check_sizes(num_experts=num_experts)
   form = trunks.make_form(functools.partial(_init, num_experts=num_experts), _shift, _apply)
   return trunks.make(form, trunk_dim, early_layers)

@@ -9,6 +9,7 @@ once, and iterative inference: a step costs a forward and a backward pass of the
 """
 
 from iavae import trunks
+from iavae.by_name import check_sizes
 from iavae.hypernetworks import film
 from iavae.types import Hypernetwork
 
@@ -19,5 +20,5 @@ DEFAULTS: dict[str, object] = trunks.DEFAULTS | {
 
 def make(trunk_dim: int = 32, early_layers: bool = False, num_steps: int = 1) -> Hypernetwork:
   """See DEFAULTS; psi of each step as that of `film`."""
-  trunks.check_naturals(num_steps=num_steps)
+  check_sizes(num_steps=num_steps)
   return film.make(trunk_dim, early_layers)._replace(reads='gradient', num_steps=num_steps)

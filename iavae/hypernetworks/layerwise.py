@@ -29,8 +29,8 @@ import jax
 import jax.numpy as jnp
 
 from iavae import layers
+from iavae.by_name import check_sizes
 from iavae.convolution import convolve
-from iavae.trunks import check_naturals
 from iavae.types import Array, Hypernetwork, Linear, Params
 
 DEFAULTS: dict[str, object] = {
@@ -207,7 +207,7 @@ def make(
     'slice_dim': slice_dim,
     'column_embedding_dim': column_embedding_dim,
   }
-  check_naturals(**sizes)
+  check_sizes(**sizes)
   if not init_scale >= 0:
     raise ValueError('init_scale is 0 or more')
   options = sizes | {'init_scale': init_scale}

@@ -11,8 +11,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from iavae.by_name import check_sizes
 from iavae.modulation import LAYOUTS, Blocks, join, make_blocks
-from iavae.trunks import check_naturals
 from iavae.types import Array, Hypernetwork, Linear, Params
 
 DEFAULTS: dict[str, object] = {
@@ -28,7 +28,7 @@ def make(embedding_dim: int = 2, init_scale: float = 1e-2, layout: str = 'tensor
   Raises:
     ValueError: for bad hyperparameters, or in `init` an encoder with other layers than dense ones.
   """
-  check_naturals(embedding_dim=embedding_dim)
+  check_sizes(embedding_dim=embedding_dim)
   if not init_scale >= 0 or layout not in LAYOUTS:
     raise ValueError(f'init_scale is 0 or more, layout one of {", ".join(LAYOUTS)}')
   blocks_of = functools.partial(make_blocks, layout=layout)

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from iavae import layers, trunks
+from iavae.by_name import check_sizes
 from iavae.types import Array, Hypernetwork, Params
 
 DEFAULTS: dict[str, object] = trunks.DEFAULTS | {'rank': 8}
@@ -49,6 +50,6 @@ def make(trunk_dim: int = 32, early_layers: bool = False, rank: int = 8) -> Hype
 
   U is [..., D_in, rank], as the kernel it adds to, V is [rank, D_out].
   """
-  trunks.check_naturals(rank=rank)
+  check_sizes(rank=rank)
   form = trunks.make_form(functools.partial(_init, rank=rank), _shift, _apply)
   return trunks.make(form, trunk_dim, early_layers)

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from iavae import layers, trunks
+from iavae.by_name import check_sizes
 from iavae.hypernetworks import layerwise
 from iavae.types import Array, Hypernetwork, Params
 
@@ -85,7 +86,7 @@ def make(trunk_dim: int = 32, slice_dim: int = 16, column_embedding_dim: int = 8
   w, 1, C_out]} and {'weight': W_in, [D_out, n], 'columns': [D_in, n]}, are as large as the largest
   layer needs.
   """
-  trunks.check_naturals(slice_dim=slice_dim, column_embedding_dim=column_embedding_dim)
+  check_sizes(slice_dim=slice_dim, column_embedding_dim=column_embedding_dim)
   init = functools.partial(_init, slice_dim=slice_dim, column_dim=column_embedding_dim)
   form = trunks.Form(init=init, shift=_shift, apply=_apply)
   return trunks.make(form, trunk_dim, early_layers=True, reads='x')

@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 from iavae import flows, masked
-from iavae.posteriors.gaussian import DiagonalGaussian, diagonal_gaussian
+from iavae.by_name import check_sizes
+from iavae.posteriors.gaussian import DiagonalGaussian
 from iavae.types import Array, Params, PosteriorFamily
 
 DEFAULTS: dict[str, object] = {
@@ -57,11 +58,9 @@ def make(context_dim: int = 64, hidden: int = 128) -> PosteriorFamily:
   Raises:
     ValueError: for a size that is not a whole number above 0.
   """
-  flows.check_positive(context_dim=context_dim, hidden=hidden)
-  return PosteriorFamily(
-    heads=lambda latent_dim: flows.context_heads(latent_dim, context_dim),
-    init=lambda rng, heads: {'flow': masked.init(rng, heads, hidden, num_steps=1)},
-    posterior=lambda params, heads: AutoregressiveGaussian(
-      diagonal_gaussian(heads), heads['context'], params['flow']
-    ),
+  check_sizes(context_dim=context_dim, hidden=hidden)
+  return flows.context_family(
+    AutoregressiveGaussian,
+    lambda rng, heads: {'flow': masked.init(rng, heads, hidden, num_steps=1)},
+    context_dim,
   )

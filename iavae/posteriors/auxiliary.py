@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jax.scipy.stats import norm
 
 from iavae import flows, layers
-from iavae.posteriors.gaussian import DiagonalGaussian, diagonal_gaussian
+from iavae.by_name import check_sizes
+from iavae.posteriors.gaussian import DiagonalGaussian
 from iavae.rng import AUXILIARY
 from iavae.types import Array, Params, PosteriorFamily
 
@@ -86,7 +87,7 @@ def make(num_steps: int = 2, context_dim: int = 64, hidden: int = 128) -> Poster
   Raises:
     ValueError: for a size that is not a whole number above 0.
   """
-  flows.check_positive(num_steps=num_steps, context_dim=context_dim, hidden=hidden)
+  check_sizes(num_steps=num_steps, context_dim=context_dim, hidden=hidden)
 
   def init(rng: Array, heads: dict[str, Array]) -> Params:
     (latent_dim,) = heads['mean'].shape
@@ -98,10 +99,4 @@ def make(num_steps: int = 2, context_dim: int = 64, hidden: int = 128) -> Poster
     start = layers.torch_uniform(rng_start, shapes)
     return {'flow': flow | {'start': start, 'reverse': jax.tree.map(jnp.copy, start)}}
 
-  return PosteriorFamily(
-    heads=lambda latent_dim: flows.context_heads(latent_dim, context_dim),
-    init=init,
-    posterior=lambda params, heads: AuxiliaryFlow(
-      diagonal_gaussian(heads), heads['context'], params['flow']
-    ),
-  )
+  return flows.context_family(AuxiliaryFlow, init, context_dim)

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from iavae import flows, masked
-from iavae.posteriors.gaussian import DiagonalGaussian, diagonal_gaussian
+from iavae.by_name import check_sizes
+from iavae.posteriors.gaussian import DiagonalGaussian
 from iavae.types import Array, Params, PosteriorFamily
 
 DEFAULTS: dict[str, object] = {
@@ -63,11 +64,9 @@ def make(num_steps: int = 2, context_dim: int = 64, hidden: int = 128) -> Poster
   Raises:
     ValueError: for a size that is not a whole number above 0.
   """
-  flows.check_positive(num_steps=num_steps, context_dim=context_dim, hidden=hidden)
-  return PosteriorFamily(
-    heads=lambda latent_dim: flows.context_heads(latent_dim, context_dim),
-    init=lambda rng, heads: {'flow': masked.init(rng, heads, hidden, num_steps)},
-    posterior=lambda params, heads: InverseAutoregressiveFlow(
-      diagonal_gaussian(heads), heads['context'], params['flow']
-    ),
+  check_sizes(num_steps=num_steps, context_dim=context_dim, hidden=hidden)
+  return flows.context_family(
+    InverseAutoregressiveFlow,
+    lambda rng, heads: {'flow': masked.init(rng, heads, hidden, num_steps)},
+    context_dim,
   )

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from iavae import flows
+from iavae.by_name import check_sizes
 from iavae.posteriors.gaussian import DiagonalGaussian, diagonal_gaussian
 from iavae.types import Array, Params, PosteriorFamily
 
@@ -67,7 +68,7 @@ def make(num_steps: int = 8) -> PosteriorFamily:
   Raises:
     ValueError: for a number of steps that is not a whole number above 0.
   """
-  flows.check_positive(num_steps=num_steps)
+  check_sizes(num_steps=num_steps)
 
   def heads(latent_dim: int) -> dict[str, int]:
     steps = {'u': num_steps * latent_dim, 'w': num_steps * latent_dim, 'b': num_steps}

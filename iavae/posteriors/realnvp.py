@@ -5,7 +5,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from iavae import flows
-from iavae.posteriors.gaussian import DiagonalGaussian, diagonal_gaussian
+from iavae.by_name import check_sizes
+from iavae.posteriors.gaussian import DiagonalGaussian
 from iavae.types import Array, Params, PosteriorFamily
 
 DEFAULTS: dict[str, object] = {
@@ -80,7 +81,7 @@ def make(num_steps: int = 4, context_dim: int = 64, hidden: int = 128) -> Poster
   Raises:
     ValueError: for a size that is not a whole number above 0.
   """
-  flows.check_positive(num_steps=num_steps, context_dim=context_dim, hidden=hidden)
+  check_sizes(num_steps=num_steps, context_dim=context_dim, hidden=hidden)
 
   def init(rng: Array, heads: dict[str, Array]) -> Params:
     (latent_dim,), half = heads['mean'].shape, heads['mean'].shape[0] // 2
@@ -89,10 +90,4 @@ def make(num_steps: int = 4, context_dim: int = 64, hidden: int = 128) -> Poster
     steps = [flows.network_shapes(a + context_dim, hidden, b) for a, b in sizes]
     return {'flow': flows.init_networks(rng, flows.name_steps(steps))}
 
-  return PosteriorFamily(
-    heads=lambda latent_dim: flows.context_heads(latent_dim, context_dim),
-    init=init,
-    posterior=lambda params, heads: RealNVP(
-      diagonal_gaussian(heads), heads['context'], params['flow']
-    ),
-  )
+  return flows.context_family(RealNVP, init, context_dim)
