@@ -9,10 +9,12 @@ import pytest
 
 import launch as program
 from configs import default
+from iavae import inference, posteriors
 from iavae.command_line import parse
-from iavae.experiments import image_effects, image_models, synthetic_rows
+from iavae.experiments import image_effects, image_models, image_variants, synthetic_rows
 from iavae.models import synthetic
 from iavae.reports import cost as cost_report
+from iavae.reports import labels
 from iavae.reports import synthetic_methods as synthetic_report
 from launcher import ROOT, command
 
@@ -279,3 +281,14 @@ def test_the_command_line_tells_what_it_changed():
   assert workdir == Path.cwd() / 'runs' / 'digits-svi-reduced'
   config, workdir = parse(['launch.py', path.replace(':svi,reduced', ''), '--workdir=there'])
   assert config.changed == () and workdir == Path.cwd() / 'there'
+
+
+def test_controls_have_one_list():
+  assert default.CONTROLS == image_variants.CONTROLS == tuple(labels.CONTROLS)
+
+
+def test_every_row_has_a_name_in_words():
+  assert set(default.METHODS) <= set(labels.METHODS)
+  assert {*inference.names(), *posteriors.names()} - {'instance_adaptive', 'gaussian'} <= set(
+    labels.METHODS
+  )
