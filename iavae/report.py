@@ -91,8 +91,9 @@ def print_tables(results: Results, console: Console) -> None:
 def markdown(results: Results) -> str:
   """The tables that sum the results up, in Markdown, for a file beside a committed results.json."""
   report = _report(results)
-  made = [tables.markdown(make(results)) for make in report.summary]
-  return '\n\n'.join((f'# {report.title(results)}', report.lead(results), *made)) + '\n'
+  made = [make(results) for make in report.summary]
+  shown = [tables.markdown(table) for table in made if table.rows]
+  return '\n\n'.join((f'# {report.title(results)}', report.lead(results), *shown)) + '\n'
 
 
 def _report(results: Results) -> Report:

@@ -326,6 +326,22 @@ def test_another_modulation_is_not_called_by_the_papers_name():
   assert values['VAE (base)'] and not values['gate modulation']
 
 
+def test_what_is_trained_from_scratch_has_no_base(results):
+  results['provenance']['config'] |= {'pretrain': {'num_epochs': 0}}
+  words = report.markdown(results)
+  assert 'VAE, untrained' in words and 'VAE (base)' not in words
+  results['gaps'] = [
+    {'dataset': GROUP.dataset, 'protocol': GROUP.protocol, 'preset': GROUP.preset, 'seed': 0,
+     'num_examples': 5, 'method': method, 'elbo': -2.0, 'elbo_optimal': -1.0,
+     'amortization_gap': gap}
+    for method, gap in (('base', 1.0), ('instance_adaptive', 0.5))
+  ]  # fmt: skip
+  shares = column(image_tables.amortization(results), 'of the base')
+  assert set(shares.values()) == {''}
+  results['provenance']['config'] |= {'pretrain': {'num_epochs': 3}}
+  assert column(image_tables.amortization(results), 'of the base')['IA-VAE'] == '50%'
+
+
 def test_a_reduced_preset_is_named_everywhere(results):
   made_tables = [make(results) for make in images.REPORT.tables]
   texts = [images.REPORT.title(results), images.REPORT.lead(results), report.markdown(results)]

@@ -208,6 +208,19 @@ def test_all_methods_on_mnist():
     assert found == [*rounded(expected), round(results['seconds'][name])], name
 
 
+def test_joint_training():
+  results = json.loads((ROOT / 'results' / 'mnist-joint.json').read_text(encoding='utf8'))
+  of_test = [row for row in results['rows'] if row['split'] == 'test']
+  text = ' '.join(README.split())
+  (told,) = re.findall(r'Trained jointly from scratch (.*?) There the paper', text)
+  found = [float(n) for n in re.findall(r'-?\d+\.\d+', told)]
+  expected = []
+  for name in ('amortized', 'paper', 'film', 'gates'):
+    elbos = [row['elbo'] for row in of_test if row['method'] == name]
+    expected += [fmean(elbos), stdev(elbos)]
+  assert found == rounded(expected)
+
+
 def test_all_methods_on_the_synthetic_model():
   results = json.loads((ROOT / 'results' / 'synthetic-methods.json').read_text(encoding='utf8'))
   best = results['references']['elbo_optimal']

@@ -125,7 +125,7 @@ def amortization(results: Results) -> Table:
       closed = [
         1 - entry['amortization_gap'] / base[seed]['amortization_gap']
         for seed, entry in found.items()
-        if seed in base and base[seed]['amortization_gap'] > 0
+        if seed in base and base[seed]['amortization_gap'] > 0 and not labels.is_joint(results)
       ]
       share = f'{fmean(closed):.0%}' if closed and method != labels.BASE else ''
       rows.append((_named(results, group, method), elbo, best, gap, share))

@@ -55,7 +55,8 @@ def _lead(results: Results) -> str:
 def _what(results: Results) -> str:
   experiment = results['provenance']['config'].get('experiment')
   if experiment == 'methods':
-    return 'Methods, posterior families and modulations, all from the same base VAEs'
+    start = 'from scratch' if labels.is_joint(results) else 'from the same base VAEs'
+    return f'Methods, posterior families and modulations, all {start}'
   controls = ', with controls' if experiment == 'controls' else ''
   if labels.is_papers(results):
     return (

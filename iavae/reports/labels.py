@@ -24,6 +24,7 @@ METHODS = {
   'auxiliary': 'RealNVP, auxiliary variables',
   'iaf': 'IAF',
   'maf': 'MAF',
+  'paper': "the paper's modulation",
   'film': 'FiLM modulation',
   'lora': 'LoRA modulation',
   'expert_kernels': 'mixture of experts',
@@ -71,6 +72,11 @@ def is_papers(results: Results) -> bool:
   return adapted(results) == PAPERS and modulation == 'paper'
 
 
+def is_joint(results: Results) -> bool:
+  """Whether all was trained from scratch: the base is where it starts, an untrained VAE."""
+  return results['provenance']['config'].get('pretrain', {}).get('num_epochs') == 0
+
+
 def label(results: Results, method: str) -> str:
   """A method in words; only the paper's own is called IA-VAE."""
   main, modulation = adapted(results), results['provenance']['config'].get('modulation', 'paper')
@@ -78,5 +84,8 @@ def label(results: Results, method: str) -> str:
   if main == PAPERS:
     named = 'IA-VAE' if modulation == 'paper' else METHODS.get(modulation, modulation)
   known = {BASE: 'VAE (base)', **METHODS, main: named}
+  if is_joint(results):
+    scratch = {BASE: 'VAE, untrained', 'amortized': 'VAE, from scratch'}
+    known = {name: scratch.get(name, words) for name, words in known.items()}
   known |= {control: words.format(named) for control, words in CONTROLS.items()}
   return known.get(method, method)
