@@ -22,7 +22,7 @@ PRESETS = {
     'adapt.num_epochs': 40,
     'adapt.plain_learning_rate': 8e-3,
   },
-  'mlp_reduced': default.MLP_REDUCED | {'data.protocol': 'raw28'},
+  'mlp_reduced': default.MLP_REDUCED | {'data.protocol': 'raw28', 'data.num_train': 0},
 }
 
 
