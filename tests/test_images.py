@@ -12,6 +12,7 @@ from iavae import config as config_lib
 from iavae import experiments
 from iavae.errors import ConfigError
 from iavae.experiments import image_evaluation, images
+from iavae.experiments.image_checks import load_data
 from iavae.experiments.image_variants import CONTROLS
 from launcher import ROOT, command
 
@@ -136,6 +137,22 @@ def test_bad_sizes_are_refused_before_anything_is_written(overrides, message, tm
   err = capfd.readouterr().err
   assert code == 2 and message in err and err.count('\n') == 1
   assert not (tmp_path / 'never').exists()
+
+
+@pytest.mark.parametrize(
+  ('name', 'preset'),
+  [(name, preset) for name in ('mnist', 'fashion_mnist', 'omniglot')
+   for preset in CONFIGS[name].PRESETS],
+)  # fmt: skip
+def test_every_preset_finds_the_images_it_asks_for(name, preset):
+  directory = ROOT.parent / 'shared' / 'data' / name
+  if not directory.exists():
+    pytest.skip(f'shared/data/{name} is not beside this checkout')
+  config = CONFIGS[name].get_config(preset)
+  config.data.directory = str(directory)
+  found = load_data(config, 0)
+  asked = config.data.num_train or len(found.train)
+  assert len(found.train) == asked and found.train.shape[1:] == (28, 28, 1)
 
 
 @pytest.mark.parametrize('name', CONFIGS)
