@@ -34,6 +34,7 @@ def main(argv: list[str]) -> int:
     )
     return 2
   command_line.tame_streams()
+  command_line.keep_interrupts()
   try:
     config, workdir = command_line.parse(argv)
     command_line.configure_jax()

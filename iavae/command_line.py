@@ -7,7 +7,10 @@ import io
 import os
 import pathlib
 import re
+import signal
 import sys
+import threading
+import types
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -89,6 +92,20 @@ def configure_jax() -> None:
     os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {flag}={count}'.strip()
   os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(CACHE))
   os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
+
+
+def keep_interrupts() -> None:
+  """Ctrl-C ends the run wherever it is.
+
+  Where Python's own handler is in place, asyncio, and Orbax by it, takes the first Ctrl-C as a wish
+  to cancel its task, which may end without having noticed.
+  """
+
+  def stop(number: int, frame: types.FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+  if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, stop)
 
 
 def tame_streams() -> None:

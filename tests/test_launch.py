@@ -1,7 +1,9 @@
 """End to end: what a run leaves, that a kill costs nothing, and what goes wrong is said clearly."""
 
+import asyncio
 import functools
 import json
+import os
 import shutil
 import signal
 
@@ -12,7 +14,7 @@ import optax
 import pytest
 from rich.console import Console
 
-from iavae import ensemble, freezing, train
+from iavae import command_line, ensemble, freezing, train
 from iavae.checkpoint import Checkpoints
 from iavae.errors import NonFiniteError
 from iavae.experiments import synthetic
@@ -245,6 +247,23 @@ def test_a_truncated_line_of_metrics_does_not_stop_a_run(finished, tmp_path):
   (workdir / 'metrics.jsonl').write_bytes(lines[:-20])
   run_tiny(workdir)
   assert_same_run(finished, workdir)
+
+
+def test_ctrl_c_is_not_lost_in_a_task_that_takes_it_for_a_cancellation():
+  async def deaf():
+    try:
+      os.kill(os.getpid(), signal.SIGINT)
+      await asyncio.sleep(1)
+    except asyncio.CancelledError:
+      pass
+
+  before = signal.getsignal(signal.SIGINT)
+  try:
+    command_line.keep_interrupts()
+    with pytest.raises(KeyboardInterrupt):
+      asyncio.run(deaf())
+  finally:
+    signal.signal(signal.SIGINT, before)
 
 
 def test_ctrl_c_exits_with_130_and_says_how_to_go_on(tmp_path):
