@@ -103,13 +103,7 @@ def divergence(q: Posterior, p: Posterior, rng: Array) -> Array:
 
 
 def posterior_loss(
-  model: GenerativeModel,
-  params: Params,
-  posterior: Posterior,
-  x: Array,
-  rng: Array,
-  beta: Array | float,
-  path_derivative: bool = True,
+  model: GenerativeModel, params: Params, posterior: Posterior, x: Array, rng: Array, beta: Array
 ) -> tuple[Array, Metrics]:
   """Minus the one-sample ELBO of a posterior with the KL weighted by beta, in nats.
 
@@ -118,20 +112,15 @@ def posterior_loss(
   Returns:
     ([], {'elbo': [], 'kl': []}); the metric `elbo` is at beta = 1 whatever the loss used.
   """
-  return _weigh(*elbo_terms(model, params, posterior, x, rng, path_derivative), beta)
+  return _weigh(*elbo_terms(model, params, posterior, x, rng), beta)
 
 
-def _weigh(log_likelihood: Array, kl: Array, beta: Array | float) -> tuple[Array, Metrics]:
+def _weigh(log_likelihood: Array, kl: Array, beta: Array) -> tuple[Array, Metrics]:
   return beta * kl - log_likelihood, {'elbo': log_likelihood - kl, 'kl': kl}
 
 
 def antithetic_loss(
-  model: GenerativeModel,
-  params: Params,
-  posterior: Posterior,
-  x: Array,
-  rng: Array,
-  beta: Array | float,
+  model: GenerativeModel, params: Params, posterior: Posterior, x: Array, rng: Array, beta: Array
 ) -> tuple[Array, Metrics]:
   """`posterior_loss` with less noise in its gradient, for two draws of z instead of one.
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from iavae.bounds import elbo, posterior_loss
+from iavae.bounds import elbo, elbo_terms, posterior_loss
 from iavae.types import (
   Array,
   GenerativeModel,
@@ -138,7 +138,8 @@ def heads_bound(
     model: GenerativeModel, model_params: Params, heads: Heads, x: Array, rng: Array
   ) -> Array:
     posterior = family.posterior(params, heads)
-    return -posterior_loss(model, model_params, posterior, x, rng, beta, path_derivative)[0]
+    log_likelihood, kl = elbo_terms(model, model_params, posterior, x, rng, path_derivative)
+    return log_likelihood - beta * kl
 
   return bound
 

@@ -219,6 +219,9 @@ def test_joint_training():
     elbos = [row['elbo'] for row in of_test if row['method'] == name]
     expected += [fmean(elbos), stdev(elbos)]
   assert found == rounded(expected)
+  (told,) = re.findall(r'\(KL (\d+\.\d), the plain VAE (\d+\.\d)\)', text)
+  kl = [fmean(r['kl'] for r in of_test if r['method'] == m) for m in ('paper', 'amortized')]
+  assert [float(n) for n in told] == [pytest.approx(value, abs=0.051) for value in kl]
 
 
 def test_all_methods_on_the_synthetic_model():
@@ -318,6 +321,13 @@ def test_gated_hidden_layers(dataset):
     closed = [1 - gaps[name, seed] / gaps['base', seed] for seed in base]
     expected = rounded(expected) + ([] if name == 'base' else [round(100 * fmean(closed))])
     assert found == expected, name
+  options = results['provenance']['config']
+  (first, second), latents = options['model']['hidden'], options['model']['latent_dim']
+  plain = 784 * first + first * second + second * 2 * latents
+  trunk = options['hypernetwork']['trunk_dim']
+  more = first * trunk + trunk * (first + second)  # the trunk, and the scales of one layer
+  (told,) = re.findall(r'takes (\d\.\d+) times the multiply-adds', ' '.join(README.split()))
+  assert float(told) == round(1 + more / plain, 2)
   (group,) = image_numbers.groups(results)
   tested = image_numbers.against_others(results, group)
   controls = {name: tested[name] for name in ('encoder_only', 'static', 'shuffled')}

@@ -43,8 +43,9 @@ def _frozen_decoder(config: ConfigDict) -> ConfigDict:
 
 def check(config: ConfigDict) -> None:
   """Raises ConfigError as `image_checks.check` does, and for a hybrid."""
-  image_checks.check(_frozen_decoder(config))
-  if len(image_checks.load_data(config, config.seed).test) < 2:
+  images = image_checks.load_data(config, config.seed)
+  image_checks.check_rows(_frozen_decoder(config), images)
+  if len(images.test) < 2:
     raise ConfigError('a standard error takes two test images; see --config.data.num_test')
   if 'hybrid' in (config.method, *config.cost.methods):
     raise ConfigError('every method of --config.experiment=cost is made a hybrid: leave hybrid out')

@@ -124,7 +124,8 @@ def load_data(config: ConfigDict, seed: int) -> data.Dataset:
   return images
 
 
-def _check_rows(config: ConfigDict, images: data.Dataset) -> None:
+def check_rows(config: ConfigDict, images: data.Dataset) -> None:
+  """Raises ConfigError for rows, or flags of them, that the config does not allow."""
   controls = image_rows.others(config)
   if 'decoder_only' in controls and not config.adapt.train_decoder:
     raise ConfigError(
@@ -168,4 +169,4 @@ def _traced_loss(method: InferenceMethod, rng: Array, x: Array) -> Array:
 
 def check(config: ConfigDict) -> None:
   """Raises ConfigError as `load_data` does, and for rows that the config does not allow."""
-  _check_rows(config, load_data(config, config.seed))
+  check_rows(config, load_data(config, config.seed))
