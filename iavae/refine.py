@@ -35,22 +35,34 @@ class Refinement(NamedTuple):
   bound: Bound = elbo
 
 
-def make_step(
-  refinement: Refinement, model: GenerativeModel, params: Params, x: Array, rng: Array
+def ascent_step(
+  optimizer: optax.GradientTransformation, bound: Callable[[Posterior, Array], Array], rng: Array
 ) -> Callable[..., tuple[tuple[Posterior, optax.OptState], None]]:
   """A step as the body of a scan over i = 0, 1, ... with a carry (posterior, opt_state).
 
-  Args: as `refine`, of one example x: [H, W, C] or [D].
+  Args:
+    bound: (posterior, rng) -> [], ascended on the leaves of the posterior.
   """
 
   def step(carry: tuple[Posterior, optax.OptState], i: Array) -> tuple[tuple, None]:
     posterior, opt_state = carry
     rng_step = jax.random.fold_in(rng, i)
-    gradient = jax.grad(lambda q: -refinement.bound(model, params, q, x, rng_step))(posterior)
-    updates, opt_state = refinement.optimizer.update(gradient, opt_state, posterior)
+    gradient = jax.grad(lambda q: -bound(q, rng_step))(posterior)
+    updates, opt_state = optimizer.update(gradient, opt_state, posterior)
     return (optax.apply_updates(posterior, updates), opt_state), None
 
   return step
+
+
+def make_step(
+  refinement: Refinement, model: GenerativeModel, params: Params, x: Array, rng: Array
+) -> Callable[..., tuple[tuple[Posterior, optax.OptState], None]]:
+  """`ascent_step` of a refinement; args as `refine`, of one example x: [H, W, C] or [D]."""
+
+  def bound(posterior: Posterior, rng: Array) -> Array:
+    return refinement.bound(model, params, posterior, x, rng)
+
+  return ascent_step(refinement.optimizer, bound, rng)
 
 
 def refine(

@@ -57,9 +57,24 @@ class AuxiliaryFlow(NamedTuple):
       log_det += log_det_v + log_det_z
     return jnp.stack([z, v]), log_det
 
+  def inverse(self, pair: Array) -> flows.Transformed:
+    """The noise of which [z_T, v_T] is made, and `transform`'s log-determinant: ([2, Z], [])."""
+    (z, v), log_det = pair, jnp.zeros((), pair.dtype)
+    for name in sorted((name for name in self.flow if name.startswith('v_')), reverse=True):
+      z, log_det_z = self._undo(name.replace('v_', 'z_'), v, z)
+      v, log_det_v = self._undo(name, z, v)
+      log_det += log_det_v + log_det_z
+    v, log_det_v = self._undo('start', z, v)
+    noise, log_det_z = flows.backward(self.base, z)
+    return jnp.stack([noise, v]), log_det + log_det_v + log_det_z
+
   def _affine(self, name: str, given: Array, a: Array) -> flows.Transformed:
     shift, log_scale = flows.affine(self.flow[name], given, self.context)
     return jnp.exp(log_scale) * a + shift, jnp.sum(log_scale)
+
+  def _undo(self, name: str, given: Array, a: Array) -> flows.Transformed:
+    shift, log_scale = flows.affine(self.flow[name], given, self.context)
+    return jnp.exp(-log_scale) * (a - shift), jnp.sum(log_scale)
 
   def log_reverse(self, z: Array, v: Array) -> Array:
     """log r(v | z) of z, v: [Z], [] in nats."""
@@ -73,12 +88,29 @@ class AuxiliaryFlow(NamedTuple):
     KL(q(v | z) || r(v | z)). So E log q(z) is overestimated and the ELBO stays a lower bound, as
     do importance-weighted ones: r(v | z) p(x, z) / q(z, v) has mean p(x).
     """
-    # The draw of z is that of the mean-field Gaussian
-    rngs = rng, jax.random.fold_in(rng, AUXILIARY)
-    mean = self.base.mean
-    noise = jnp.stack([jax.random.normal(rng, mean.shape, mean.dtype) for rng in rngs])
+    noise = self._noise(rng)
     (z, v), log_det = self.transform(noise)
     return z, jnp.sum(norm.logpdf(noise)) - log_det - self.log_reverse(z, v)
+
+  def mirrored_draws(self, rng: Array) -> tuple[Array, Array]:
+    """Draws from a noise and its negative, as `sample_and_log_prob` each: ([2, Z], [2] in nats).
+
+    The gradient of log q(z, v) is the path derivative: there q's parameters are held fixed.
+    """
+    fixed = jax.lax.stop_gradient(self)
+
+    def draw(noise: Array) -> tuple[Array, Array]:
+      pair, _ = self.transform(noise)
+      again, log_det = fixed.inverse(pair)
+      return pair[0], jnp.sum(norm.logpdf(again)) - log_det - self.log_reverse(*pair)
+
+    noise = self._noise(rng)
+    return jax.vmap(draw)(jnp.stack([noise, -noise]))
+
+  def _noise(self, rng: Array) -> Array:
+    """[2, Z]; the draw of z is that of the mean-field Gaussian."""
+    rngs, mean = (rng, jax.random.fold_in(rng, AUXILIARY)), self.base.mean
+    return jnp.stack([jax.random.normal(rng, mean.shape, mean.dtype) for rng in rngs])
 
 
 def make(num_steps: int = 2, context_dim: int = 64, hidden: int = 128) -> PosteriorFamily:
@@ -91,12 +123,28 @@ def make(num_steps: int = 2, context_dim: int = 64, hidden: int = 128) -> Poster
 
   def init(rng: Array, heads: dict[str, Array]) -> Params:
     (latent_dim,) = heads['mean'].shape
-    rng_updates, rng_start = jax.random.split(rng)
-    shapes = flows.network_shapes(latent_dim + context_dim, hidden, latent_dim)
-    updates = [f'{letter}_{t:02d}' for letter in 'vz' for t in range(num_steps)]
-    flow = flows.init_networks(rng_updates, dict.fromkeys(updates, shapes))
-    # If v started as independent of z, nothing would tell z what to do with it: a saddle point
-    start = layers.torch_uniform(rng_start, shapes)
-    return {'flow': flow | {'start': start, 'reverse': jax.tree.map(jnp.copy, start)}}
+    return {'flow': init_flow(rng, latent_dim, num_steps, context_dim, hidden)}
 
   return flows.context_family(AuxiliaryFlow, init, context_dim)
+
+
+def init_flow(rng: Array, latent_dim: int, num_steps: int, context_dim: int, hidden: int) -> Params:
+  """The networks of a flow that starts as the identity."""
+  rng_updates, rng_start = jax.random.split(rng)
+  shapes = flows.network_shapes(latent_dim + context_dim, hidden, latent_dim)
+  updates = [f'{letter}_{t:02d}' for letter in 'vz' for t in range(num_steps)]
+  flow = flows.init_networks(rng_updates, dict.fromkeys(updates, shapes))
+  # If v started as independent of z, nothing would tell z what to do with it: a saddle point
+  start = layers.torch_uniform(rng_start, shapes)
+  return flow | {'start': start, 'reverse': jax.tree.map(jnp.copy, start)}
+
+
+def local(
+  base: DiagonalGaussian, rng: Array, num_steps: int = 2, hidden: int = 50
+) -> AuxiliaryFlow:
+  """The flow of one example alone, all of its networks its own; it starts as the Gaussian `base`.
+
+  (Cremer et al., section 5.2.1.) There is no context: the networks belong to the example.
+  """
+  flow = init_flow(rng, base.mean.size, num_steps, 0, hidden)
+  return AuxiliaryFlow(base, jnp.zeros(0), flow)

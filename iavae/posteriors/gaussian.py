@@ -31,6 +31,14 @@ class DiagonalGaussian(NamedTuple):
     noise = jnp.exp(self.log_scale) * jax.random.normal(rng, self.mean.shape, self.mean.dtype)
     return jnp.stack([self.mean + noise, self.mean - noise])
 
+  def mirrored_draws(self, rng: Array) -> tuple[Array, Array]:
+    """`antithetic_pair` and log q(z) of each: ([2, Z], [2] in nats).
+
+    The gradient of log q(z) is the path derivative: q's parameters are held fixed in its density.
+    """
+    z = self.antithetic_pair(rng)
+    return z, jax.vmap(jax.lax.stop_gradient(self).log_prob)(z)
+
   def log_prob(self, z: Array) -> Array:
     """log q(z) of z: [Z], [] in nats."""
     noise = (z - self.mean) * jnp.exp(-self.log_scale)

@@ -1,0 +1,121 @@
+"""How good are the instruments of a gap report, where the answer is known?
+
+The search for q* on a model whose best posterior has a closed form, and estimates of log p(x) on
+data drawn from the model itself, which annealing bounds from both sides.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from iavae import annealing, optimum
+from iavae.evaluate import over_examples
+from iavae.evidence import importance_sampling, of_log_weights
+from iavae.gap_parts import Protocol
+from iavae.gap_summary import mean_and_error
+from iavae.models import linear_gaussian
+from iavae.posteriors import auxiliary
+from iavae.posteriors.gaussian import standard_normal
+from iavae.types import Array
+
+_NOISE_SCALE = 0.5
+_NUM_EXAMPLES = 8
+
+
+def noise_floor(latent_dim: int, protocol: Protocol, rng: Array) -> dict[str, Any]:
+  """What the searches for q* miss on a linear-Gaussian model of so many latents; nats.
+
+  p(z | x) is a Gaussian with correlations there: the best mean-field posterior is known, and is not
+  p(z | x), which a flow could be.
+
+  Returns:
+    'approximation_gap': of the best mean-field posterior, exact, for scale; 'mean_field': what the
+    search leaves below it, by the exact ELBO; 'flow': what that for a flow leaves below log p(x).
+  """
+  model = linear_gaussian.make(2 * latent_dim, latent_dim, _NOISE_SCALE, orthogonal=False)
+  rng_model, rng_data, rng_search = jax.random.split(rng, 3)
+  params = model.init(rng_model)
+
+  def draw(rng: Array) -> Array:
+    rng_z, rng_x = jax.random.split(rng)
+    return model.sample(params, model.sample_prior(params, rng_z), rng_x)
+
+  def one(params: Any, x: Array, rng: Array) -> dict[str, Array]:
+    def target(z: Array) -> Array:
+      return model.log_prior(params, z) + model.log_likelihood(params, x, z)
+
+    known = linear_gaussian.posterior(params, x, _NOISE_SCALE)
+    exact = linear_gaussian.elbo(known, params, x, _NOISE_SCALE)
+    evidence = linear_gaussian.log_evidence(params, x, _NOISE_SCALE)
+    start = standard_normal(latent_dim)
+    found = optimum.best_from(protocol.search, target, (start,), rng)
+    missed = exact - linear_gaussian.elbo(found, params, x, _NOISE_SCALE)
+    told = {'approximation_gap': evidence - exact, 'mean_field': missed}
+    if protocol.flow_search.num_steps:
+      start = auxiliary.local(found, rng, hidden=protocol.flow_hidden)
+      flow = optimum.best_from(protocol.flow_search, target, (start,), rng)
+      draws = importance_sampling(target, flow, jax.random.fold_in(rng, 1), protocol.num_samples)
+      told['flow'] = evidence - draws.elbo
+    return told
+
+  x = jax.vmap(draw)(jax.random.split(rng_data, _NUM_EXAMPLES))
+  found = over_examples(one, min(protocol.at_once, _NUM_EXAMPLES))(params, x, rng_search)
+  return {name: mean_and_error(values) for name, values in found.items()} | {
+    'latent_dim': latent_dim,
+    'num_examples': _NUM_EXAMPLES,
+  }
+
+
+def sandwich(
+  problem: Any,
+  simulate: Callable[[Any, Array], tuple[Array, Array]],
+  params: Any,
+  rng: Array,
+  protocol: Protocol,
+  num_examples: int,
+) -> dict[str, Any]:
+  """log p(x) of simulated examples from below and from above; nats.
+
+  The z that an x was drawn of is an exact draw of p(z | x), from which annealing backwards bounds
+  log p(x) from above (bidirectional Monte Carlo, Grosse et al., arXiv:1511.02543).
+
+  Args:
+    problem: a `gaps.Problem`.
+    simulate: (params, rng) -> (x, z), an exact draw of p(x, z).
+
+  Returns:
+    'lower': estimator -> mean and standard error, 'upper', 'width': upper minus the best lower
+    bound, of the same examples; 'acceptance' of the transitions.
+  """
+  x, z = jax.device_get(
+    jax.jit(jax.vmap(simulate, in_axes=(None, 0)))(params, jax.random.split(rng, num_examples))
+  )
+
+  def one(params: Any, pair: tuple[Array, Array], rng: Array) -> dict[str, Array]:
+    (x, z), (rng_infer, rng_draw, rng_run, rng_back) = pair, jax.random.split(rng, 4)
+    q = problem.posterior(params, x, rng_infer)
+    target = lambda z: problem.log_joint(params, x, z)  # noqa: E731
+    prior = standard_normal(z.size)
+    forth = annealing.anneal(protocol.annealing, prior, target, rng_run)
+    back = annealing.anneal_back(protocol.annealing, prior, target, z, rng_back)
+    draws = importance_sampling(target, q, rng_draw, protocol.num_samples)
+    return {
+      'ais_prior': of_log_weights(forth.log_weights).log_evidence,
+      'q': draws.log_evidence,
+      'upper': -of_log_weights(back.log_weights).log_evidence,
+      'acceptance': jnp.mean(jnp.stack([forth.acceptance, back.acceptance])),
+    }
+
+  found = over_examples(one, min(protocol.at_once, num_examples))(params, (x, z), rng)
+  lower = {name: found[name] for name in ('ais_prior', 'q')}
+  best = max(lower.values(), key=np.mean)
+  return {
+    'num_examples': num_examples,
+    'lower': {name: mean_and_error(values) for name, values in lower.items()},
+    'upper': mean_and_error(found['upper']),
+    'width': mean_and_error(found['upper'] - best),
+    'acceptance': float(np.mean(found['acceptance'])),
+  }

@@ -1,0 +1,129 @@
+"""Parts of a gap report: what is measured of one example, each in a program of its own?"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from iavae import annealing, optimum
+from iavae.annealing import Annealing
+from iavae.evidence import Evidence, LogDensity, importance_sampling, of_log_weights
+from iavae.optimum import Search
+from iavae.posteriors import auxiliary
+from iavae.posteriors.gaussian import DiagonalGaussian, standard_normal
+from iavae.types import Array, Posterior
+
+_MOMENT_DRAWS = 500  # of a posterior that is no mean-field Gaussian, for one that resembles it
+
+
+class Protocol(NamedTuple):
+  """How gaps are measured.
+
+  Attributes:
+    num_samples: draws of z in every ELBO and every importance-weighted bound.
+    search: for the best mean-field Gaussian.
+    flow_search: for the best flow of an example's own; num_steps = 0 leaves the flow out.
+    flow_hidden: units of each of its networks.
+    annealing: of the chains from q and from N(0, I).
+    num_annealed: examples, the first, that chains are run for; 0 for none.
+    num_doubled: examples, the first, that are searched again with twice the steps; 0 for none.
+    at_once: examples in memory at once.
+    samples_at_once: draws of z of each of them in a bound.
+  """
+
+  num_samples: int = 5000
+  search: Search = Search()
+  flow_search: Search = Search(max_norm=10.0)
+  flow_hidden: int = 50
+  annealing: Annealing = Annealing()
+  num_annealed: int = 100
+  num_doubled: int = 50
+  at_once: int = 50
+  samples_at_once: int = 100
+
+
+class Example(NamedTuple):
+  """What earlier parts know of an example.
+
+  Attributes:
+    x: [H, W, C] or [D].
+    q: the mean-field Gaussian of the moments of q(z | x), q(z | x) itself if it is one.
+    best: q* of that family.
+  """
+
+  x: Array
+  q: DiagonalGaussian | None = None
+  best: DiagonalGaussian | None = None
+
+
+def _purposes(rng: Array) -> dict[str, Array]:
+  """Keys of an example. All parts evaluate with the same one: their differences are paired."""
+  names = ('evaluate', 'search', 'flow', 'anneal', 'moments')
+  return dict(zip(names, jax.random.split(rng, len(names)), strict=True))
+
+
+def _weigh(protocol: Protocol, target: LogDensity, q: Posterior, rng: Array) -> Evidence:
+  return importance_sampling(
+    target, q, _purposes(rng)['evaluate'], protocol.num_samples, protocol.samples_at_once
+  )
+
+
+def _moments(q: Posterior, rng: Array) -> DiagonalGaussian:
+  if isinstance(q, DiagonalGaussian):
+    return q
+  rngs = jax.random.split(_purposes(rng)['moments'], _MOMENT_DRAWS)
+  draws = jax.vmap(lambda rng: q.sample_and_log_prob(rng)[0])(rngs)
+  return DiagonalGaussian(jnp.mean(draws, 0), jnp.log(jnp.std(draws, 0) + 1e-6))
+
+
+def encoder(
+  protocol: Protocol, target: LogDensity, q: Posterior, example: Example, rng: Array
+) -> tuple[Evidence, DiagonalGaussian]:
+  """L[q], the importance-weighted bound from q, and the Gaussian of its moments."""
+  return _weigh(protocol, target, q, rng), _moments(q, rng)
+
+
+def mean_field(
+  protocol: Protocol, target: LogDensity, q: Posterior, example: Example, rng: Array
+) -> tuple[Evidence, DiagonalGaussian]:
+  """L[q*] of the mean-field Gaussians, and q*; from q and from N(0, I)."""
+  starts = example.q, standard_normal(example.q.mean.size)
+  best = optimum.best_from(protocol.search, target, starts, _purposes(rng)['search'])
+  return _weigh(protocol, target, best, rng), best
+
+
+def flow(
+  protocol: Protocol, target: LogDensity, q: Posterior, example: Example, rng: Array
+) -> Evidence:
+  """L[q*] of Real NVP with auxiliary variables, all networks the example's own.
+
+  It starts as the best mean-field Gaussian, and as the Gaussian of q's moments.
+  """
+  rngs = _purposes(rng)
+  starts = [
+    auxiliary.local(base, rngs['flow'], hidden=protocol.flow_hidden)
+    for base in (example.best, example.q)
+  ]
+  best = optimum.best_from(protocol.flow_search, target, starts, rngs['search'])
+  return _weigh(protocol, target, best, rng)
+
+
+def own(
+  protocol: Protocol, target: LogDensity, q: Posterior, example: Example, rng: Array
+) -> Evidence:
+  """L[q*] of q's family, all leaves of q, also those of shared networks, the example's own."""
+  best = optimum.search(protocol.search, target, q, _purposes(rng)['search'])
+  return _weigh(protocol, target, best, rng)
+
+
+def anneal(
+  protocol: Protocol, target: LogDensity, q: Posterior, example: Example, rng: Array
+) -> dict[str, Evidence]:
+  """Annealed importance sampling from the Gaussian of q's moments, and from N(0, I)."""
+  starts = {'ais_q': example.q, 'ais_prior': standard_normal(example.q.mean.size)}
+  rng_anneal = _purposes(rng)['anneal']
+  chains = {
+    name: annealing.anneal(protocol.annealing, start, target, rng_anneal)
+    for name, start in starts.items()
+  }
+  return {name: of_log_weights(run.log_weights) for name, run in chains.items()}

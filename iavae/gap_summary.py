@@ -1,0 +1,211 @@
+"""What do the numbers of all examples say: means, standard errors, warnings, a verdict in words?"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from iavae.evidence import MAX_PARETO_K, Evidence
+from iavae.gap_parts import Protocol
+
+CONVERGED = 0.02  # nats that twice the steps may add to the mean of L[q*]
+NUM_WORST = 16
+_TENTH = 0.1
+_MANY = 0.1  # share of examples with a bad Pareto k above which an estimator is not trusted
+_FAMILIES = {'mean_field': 'optimal', 'flow': 'optimal_flow', 'own': 'optimal_own'}
+_ESTIMATORS = {
+  'q': 'importance sampling from q',
+  'optimal': 'importance sampling from the best mean-field q',
+  'optimal_flow': 'importance sampling from the best flow',
+  'optimal_own': "importance sampling from the best of q's family",
+  'ais_q': 'annealed importance sampling from q',
+  'ais_prior': 'annealed importance sampling from N(0, I)',
+}
+
+Summary = dict[str, Any]
+Found = Mapping[str, Evidence]  # by estimator, each field [N] or [the first few]
+
+
+def mean_and_error(values: np.ndarray) -> dict[str, float]:
+  """{'mean', 'standard_error'} over examples, [N], in float64."""
+  values = np.asarray(values, np.float64)
+  error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
+  return {'mean': float(values.mean()), 'standard_error': float(error)}
+
+
+def arrays(found: Found, exact: np.ndarray | None) -> dict[str, np.ndarray]:
+  """{'<estimator>/<quantity>': [N]}, and 'exact/log_evidence' where it is known."""
+  all_of = {f'{name}/{key}': v for name, e in found.items() for key, v in e._asdict().items()}
+  return all_of | ({} if exact is None else {'exact/log_evidence': exact})
+
+
+def summarize(found: Found, exact: np.ndarray | None, family: str, protocol: Protocol) -> Summary:
+  """Everything a report shows, ready for JSON; nats.
+
+  log p(x) is the exact one if known, else the estimator of the highest MEAN over all examples: each
+  is below log p(x) in expectation, a maximum for every example would not be.
+
+  Args:
+    exact: log p(x), [N], or None.
+    family: of q, 'mean_field', 'flow' or 'own'; the gaps of that family are q's.
+
+  Returns:
+    num_examples, family; 'levels': log_evidence, elbo, elbo_optimal, ..; 'gaps': family ->
+    approximation, amortization, inference; 'estimators'; 'log_evidence_by'; 'concentration';
+    'convergence'; 'worst': numbers of the examples of the largest gaps; 'warnings', 'verdict':
+    sentences.
+  """
+  best, evidence = _log_evidence(found, exact)
+  gaps = {
+    name: _gaps(evidence, found[key].elbo, found['q'].elbo)
+    for name, key in _FAMILIES.items()
+    if key in found
+  }
+  levels = {'log_evidence': evidence, 'elbo': found['q'].elbo} | {
+    f'elbo_{key}': found[key].elbo for key in _FAMILIES.values() if key in found
+  }
+  known = family if family in gaps else 'mean_field'
+  lost = found[_FAMILIES[known]].elbo - found['q'].elbo
+  summary = {
+    'num_examples': len(evidence),
+    'family': known,
+    'log_evidence_by': best,
+    'levels': {name: mean_and_error(values) for name, values in levels.items()},
+    'gaps': gaps,
+    'estimators': [
+      _estimator(name, found, evidence, protocol) for name in _ESTIMATORS if name in found
+    ],
+    'concentration': _concentration(lost),
+    'convergence': _convergence(found),
+    'worst': np.argsort(-lost, kind='stable')[:NUM_WORST].tolist(),
+  }
+  summary['warnings'] = warnings(summary)
+  return summary | {'verdict': verdict(summary)}
+
+
+def _log_evidence(found: Found, exact: np.ndarray | None) -> tuple[str, np.ndarray]:
+  """Which estimator gives log p(x), and its values, [N]."""
+  if exact is not None:
+    return 'exact', exact
+  count = len(found['q'].elbo)
+  values = {name: found[name].log_evidence for name in _ESTIMATORS if name in found}
+  whole = {name: v for name, v in values.items() if len(v) == count}
+  best = max(whole, key=lambda name: whole[name].mean(dtype=np.float64))
+  return best, whole[best]
+
+
+def _gaps(evidence: np.ndarray, optimal: np.ndarray, elbo: np.ndarray) -> Summary:
+  """Standard errors are those of the differences of each example."""
+  return {
+    'approximation': mean_and_error(evidence - optimal),
+    'amortization': mean_and_error(optimal - elbo),
+    'inference': mean_and_error(evidence - elbo),
+  }
+
+
+def _estimator(name: str, found: Found, evidence: np.ndarray, protocol: Protocol) -> Summary:
+  """One estimate of log p(x), beside the one that is taken, on the examples that it was run for."""
+  own, is_annealed = found[name], name.startswith('ais')
+  count, k = len(own.elbo), own.pareto_k[~np.isnan(own.pareto_k)]
+  num_draws = protocol.annealing.num_chains if is_annealed else protocol.num_samples
+  noise = np.sqrt(np.sum(own.standard_error.astype(np.float64) ** 2)) / count
+  return {
+    'name': name,
+    'label': _ESTIMATORS[name],
+    'num_examples': count,
+    'num_draws': num_draws,
+    **mean_and_error(own.log_evidence),
+    'monte_carlo_error': float(noise),
+    'below_taken': mean_and_error(evidence[:count] - own.log_evidence),
+    'effective_samples': float(np.median(own.effective_samples)),
+    'pareto_k': float(np.median(k)) if len(k) else None,
+    'share_bad_k': float(np.mean(k > MAX_PARETO_K)) if len(k) else None,
+  }
+
+
+def _concentration(lost: np.ndarray) -> Summary:
+  """How few examples hold the gap: the share of the worst tenth, and how many hold half of it."""
+  ordered = np.sort(np.maximum(lost, 0).astype(np.float64))[::-1]
+  total = ordered.sum()
+  if not total:
+    return {'share_of_worst_tenth': None, 'share_that_holds_half': None}
+  tenth = max(1, round(_TENTH * len(ordered)))
+  half = int(np.searchsorted(np.cumsum(ordered), total / 2)) + 1
+  return {
+    'share_of_worst_tenth': float(ordered[:tenth].sum() / total),
+    'share_that_holds_half': half / len(ordered),
+  }
+
+
+def _convergence(found: Found) -> Summary | None:
+  """What twice the steps add to L[q*] of the mean-field Gaussian, by the same draws."""
+  if 'doubled' not in found:
+    return None
+  count = len(found['doubled'].elbo)
+  added = mean_and_error(found['doubled'].elbo - found['optimal'].elbo[:count])
+  return added | {'num_examples': count, 'converged': bool(abs(added['mean']) < CONVERGED)}
+
+
+def warnings(summary: Summary) -> list[str]:
+  """What is not to be trusted, in words."""
+  told, family = [], summary['family']
+  by = {e['name']: e for e in summary['estimators']}
+  taken = by.get(summary['log_evidence_by'])
+  if taken and (taken['share_bad_k'] or 0) > _MANY:
+    told.append(
+      f'log p(x) by {taken["label"]}: Pareto k is above {MAX_PARETO_K} for '
+      f'{taken["share_bad_k"]:.0%} of the examples, so it may be too low, and with it the '
+      'approximation gap; take more draws, or annealing for all examples'
+    )
+  for name in ('ais_q', 'ais_prior'):
+    above = -by[name]['below_taken']['mean'] if name in by else 0.0
+    if above > max(0.05, 2 * by.get(name, {}).get('below_taken', {}).get('standard_error', 0.0)):
+      told.append(f'{by[name]["label"]} finds {above:.2f} nats more than is taken for log p(x)')
+  convergence = summary['convergence']
+  if convergence and not convergence['converged']:
+    told.append(
+      f'the search for q* has not converged: twice the steps add {convergence["mean"]:.3f} nats'
+    )
+  for name, gaps in summary['gaps'].items():
+    lost = gaps['amortization']
+    if lost['mean'] < -2 * lost['standard_error'] - 0.01 and name == family:
+      told.append('the search for q* ends below q itself: its rate or its steps do not fit')
+  return told
+
+
+def verdict(summary: Summary) -> list[str]:
+  """What the gaps mean, in plain words."""
+  gaps, family = summary['gaps'][summary['family']], summary['family']
+  names = {'mean_field': 'the mean-field family', 'flow': 'the flow', 'own': 'its family'}
+  amortization, approximation = gaps['amortization'], gaps['approximation']
+  told = [
+    f'This encoder loses {_value(amortization)} nats by amortization: the best posterior of its '
+    f'family for each example has a higher ELBO. {names[family][0].upper()}{names[family][1:]} '
+    f'loses {_value(approximation)} nats more: log p(x) is {_value(gaps["inference"])} above the '
+    'ELBO.'
+  ]
+  held = summary['concentration']
+  if held['share_that_holds_half'] is not None and amortization['mean'] > 0.05:
+    told.append(
+      f'{held["share_that_holds_half"]:.0%} of the examples hold half of the amortization gap.'
+    )
+  return [*told, _advice(amortization, approximation)]
+
+
+def _value(of: Mapping[str, float]) -> str:
+  return f'{of["mean"]:.2f} ± {of["standard_error"]:.2f}'
+
+
+def _advice(amortization: Mapping[str, float], approximation: Mapping[str, float]) -> str:
+  a, b = amortization['mean'], approximation['mean']
+  if max(a, b) < 0.1:
+    return 'There is little to gain by better inference with this decoder.'
+  if a > b:
+    return (
+      'Most of it is the encoder: steps of refinement at test time, a larger or an '
+      'instance-adaptive encoder can win it back; a richer family alone cannot.'
+    )
+  return (
+    'Most of it is the family: a flow or a full covariance can win it back; a better encoder alone '
+    'cannot.'
+  )

@@ -1,0 +1,114 @@
+"""The optimum: which posterior of a family is the best for one example?
+
+q* = argmax_q L[q], the ELBO ascended on all parameters of q for this example alone, by Adam with a
+decaying rate and many draws of z a step, the last iterates averaged.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from iavae.evidence import LogDensity
+from iavae.refine import ascent_step
+from iavae.types import Array, Posterior
+
+Q = TypeVar('Q', bound=Posterior)
+
+
+class Search(NamedTuple):
+  """How to search.
+
+  Attributes:
+    num_samples: draws of z a step, an even number; those of a Gaussian are antithetic.
+    learning_rate: of Adam in the first step; it falls along a cosine to `final_rate`.
+    num_averaged: the result is the mean of so many last iterates.
+    max_norm: of a gradient; a flow's path derivative may meet a z whose noise it cannot tell.
+  """
+
+  num_steps: int = 3000
+  num_samples: int = 16
+  learning_rate: float = 1e-2
+  final_rate: float = 1e-4
+  num_averaged: int = 500
+  max_norm: float = jnp.inf
+
+  def doubled(self) -> 'Search':
+    """The same with twice the steps: what it adds tells whether the search has converged."""
+    return self._replace(num_steps=2 * self.num_steps, num_averaged=2 * self.num_averaged)
+
+
+_SCOUT = Search(num_steps=1000, num_samples=2, num_averaged=100)
+_COMPARED = 200  # draws by which two candidates are compared
+
+
+def elbo(target: LogDensity, posterior: Posterior, rng: Array, num_samples: int) -> Array:
+  """E_q [log p(x, z) - log q(z)] of one example by Monte Carlo, [] in nats.
+
+  A family with `mirrored_draws` has them in pairs. Where it can evaluate any z, the gradient is the
+  path derivative, whose noise vanishes as q nears p(z | x) (Roeder et al., arXiv:1703.09194).
+
+  Args:
+    target: log p(x, z).
+    num_samples: an even number.
+  """
+  z, log_prob = _draws(posterior, rng, num_samples)
+  return jnp.mean(jax.vmap(target)(z) - log_prob)
+
+
+def _draws(posterior: Posterior, rng: Array, num_samples: int) -> tuple[Array, Array]:
+  """[num_samples, Z] draws, and log q(z) of each."""
+  if hasattr(posterior, 'mirrored_draws'):
+    z, log_prob = jax.vmap(posterior.mirrored_draws)(jax.random.split(rng, num_samples // 2))
+    return z.reshape(num_samples, -1), log_prob.ravel()
+  z, log_prob = jax.vmap(posterior.sample_and_log_prob)(jax.random.split(rng, num_samples))
+  if hasattr(posterior, 'log_prob'):
+    log_prob = jax.vmap(jax.lax.stop_gradient(posterior).log_prob)(z)
+  return z, log_prob
+
+
+def search(options: Search, target: LogDensity, start: Q, rng: Array) -> Q:
+  """The best posterior near a start, of its family, all of its leaves being this example's own.
+
+  A search that ends below its start, or in no number at all, counts as none.
+  """
+  ratio = options.final_rate / options.learning_rate
+  schedule = optax.cosine_decay_schedule(options.learning_rate, options.num_steps, ratio)
+  optimizer = optax.chain(optax.clip_by_global_norm(options.max_norm), optax.adam(schedule))
+  bound = lambda q, rng: elbo(target, q, rng, options.num_samples)  # noqa: E731
+  step = ascent_step(optimizer, bound, rng)
+
+  def step_and_add(carry: tuple, i: Array) -> tuple[tuple, None]:
+    state, total = carry
+    state, _ = step(state, i)
+    return (state, jax.tree.map(jnp.add, total, state[0])), None
+
+  first = options.num_steps - options.num_averaged
+  state = jax.lax.scan(step, (start, optimizer.init(start)), jnp.arange(first))[0]
+  carry = state, jax.tree.map(jnp.zeros_like, start)
+  last = jnp.arange(first, options.num_steps)
+  total = jax.lax.scan(step_and_add, carry, last)[0][1]
+  found = jax.tree.map(lambda leaf: leaf / options.num_averaged, total)
+  return better(target, found, start, jax.random.fold_in(rng, options.num_steps))
+
+
+def better(target: LogDensity, a: Q, b: Q, rng: Array) -> Q:
+  """The one of higher ELBO, by the same draws; b if that of a is no number."""
+  of_a, of_b = (elbo(target, q, rng, _COMPARED) for q in (a, b))
+  return jax.tree.map(lambda a, b: jnp.where(of_a >= of_b, a, b), a, b)
+
+
+def best_from(options: Search, target: LogDensity, starts: Sequence[Q], rng: Array) -> Q:
+  """The best posterior of a family: short searches from all starts, a long one from the best end.
+
+  Args:
+    starts: of one family, e.g. the encoder's posterior and the prior.
+  """
+  rng_scout, rng_compare, rng_search = jax.random.split(rng, 3)
+  found = [search(_SCOUT, target, start, rng_scout) for start in starts]
+  best = found[0]
+  for other in found[1:]:
+    best = better(target, best, other, rng_compare)
+  return search(options, target, best, rng_search)

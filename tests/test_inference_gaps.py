@@ -1,0 +1,242 @@
+"""Gap reports of models given as plain functions, where every gap is known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from iavae import gap_checks, gaps
+from iavae.annealing import Annealing
+from iavae.gap_parts import Protocol
+from iavae.inference import amortized, instance_adaptive
+from iavae.models import linear_gaussian, synthetic
+from iavae.networks import mlp
+from iavae.optimum import Search
+from iavae.posteriors import full_covariance
+
+# A VAE of a few jax.numpy functions, with nothing of the package in it: x = W z + b + noise
+NOISE = 0.5
+W = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32) / np.sqrt(6)
+B = np.linspace(-1, 1, 6).astype(np.float32)
+X = (np.random.default_rng(1).normal(size=(40, 3)) @ W.T + B).astype(np.float32)
+X += NOISE * np.random.default_rng(2).normal(size=X.shape).astype(np.float32)
+PRECISION = np.eye(3) + W.T.astype(np.float64) @ W / NOISE**2
+MEANS = (X - B) @ W / NOISE**2 @ np.linalg.inv(PRECISION)
+SCALES = np.diagonal(PRECISION) ** -0.5
+COVARIANCE = W.astype(np.float64) @ W.T + NOISE**2 * np.eye(6)
+
+QUICK = Protocol(
+  num_samples=2000,
+  search=Search(num_steps=600, num_samples=8, learning_rate=3e-2, num_averaged=100),
+  flow_search=Search(num_steps=600, num_samples=8, num_averaged=100, max_norm=10.0),
+  flow_hidden=8,
+  annealing=Annealing(num_chains=8, num_temperatures=100, num_leapfrog=5),
+  num_annealed=40,
+  num_doubled=10,
+  at_once=20,
+)
+PLAIN = QUICK._replace(flow_search=Search(num_steps=0), num_annealed=0, num_doubled=0)
+
+
+def log_joint(x, z):
+  normal = lambda u: -0.5 * jnp.sum(u**2) - 0.5 * u.size * jnp.log(2 * jnp.pi)
+  return normal(z) + normal((x - W @ z - B) / NOISE) - x.size * jnp.log(NOISE)
+
+
+def biased(x):
+  """The best mean-field posterior, but for .3 in the mean and a factor in the scale."""
+  mean = jnp.linalg.solve(jnp.asarray(PRECISION, jnp.float32), W.T @ (x - B) / NOISE**2)
+  return mean + 0.3, 1.5 * jnp.asarray(SCALES, jnp.float32)
+
+
+def exact_evidence():
+  distance = (X - B).astype(np.float64)
+  mahalanobis = np.einsum('ni,ij,nj->n', distance, np.linalg.inv(COVARIANCE), distance)
+  return -0.5 * (mahalanobis + np.linalg.slogdet(2 * np.pi * COVARIANCE)[1])
+
+
+def divergence(means, scales):
+  """KL(q || p(z | x)) of mean-field Gaussians, [N]."""
+  distance = means - MEANS
+  mahalanobis = np.einsum('ni,ij,nj->n', distance, PRECISION, distance)
+  trace = np.diagonal(PRECISION) @ scales**2
+  log_det = np.linalg.slogdet(PRECISION)[1] + 2 * np.log(scales).sum()
+  return 0.5 * (trace + mahalanobis - 3 - log_det)
+
+
+@pytest.fixture(scope='module')
+def found():
+  return gaps.inference_gaps(log_joint, biased, X, jax.random.key(3), protocol=QUICK)
+
+
+def test_every_level_of_a_plain_vae_is_right(found):
+  """Means within 5 Monte-Carlo standard errors, themselves below a twentieth of the gaps."""
+  arrays, exact = found.per_example, exact_evidence()
+  expected = {
+    'q': exact - divergence(MEANS + 0.3, 1.5 * SCALES),
+    'optimal': exact - divergence(MEANS, SCALES),
+  }
+  for name, elbo in expected.items():
+    error = np.sqrt(np.sum(arrays[f'{name}/elbo_standard_error'] ** 2)) / len(X)
+    assert error < 0.02
+    assert abs((arrays[f'{name}/elbo'] - elbo).mean()) < 5 * error + 0.005
+  for name in ('q', 'optimal', 'optimal_flow', 'ais_q', 'ais_prior'):
+    error = np.sqrt(np.sum(arrays[f'{name}/standard_error'] ** 2)) / len(X)
+    assert error < 0.05
+    assert abs((arrays[f'{name}/log_evidence'] - exact).mean()) < 5 * error + 0.01
+  assert np.all(arrays['optimal_flow/elbo'] < exact + 0.1)
+
+
+def test_a_biased_posterior_is_caught_and_the_family_is_not_blamed(found):
+  told, count = found.summary['gaps']['mean_field'], len(X)
+  lost = divergence(MEANS + 0.3, 1.5 * SCALES) - divergence(MEANS, SCALES)
+  assert lost.mean() > 0.5
+  assert abs(told['amortization']['mean'] - lost.mean()) < 0.05
+  assert abs(told['approximation']['mean'] - divergence(MEANS, SCALES).mean()) < 0.05
+  exact_q = gaps.inference_gaps(
+    log_joint, lambda x: (biased(x)[0] - 0.3, biased(x)[1] / 1.5), X, jax.random.key(4),
+    protocol=PLAIN,
+  )  # fmt: skip
+  none = exact_q.summary['gaps']['mean_field']['amortization']
+  assert abs(none['mean']) < 0.01 and none['standard_error'] < 0.01
+  assert count == found.summary['num_examples']
+
+
+def test_gaps_add_up(found):
+  for gap in found.summary['gaps'].values():
+    parts = gap['approximation']['mean'] + gap['amortization']['mean']
+    np.testing.assert_allclose(parts, gap['inference']['mean'], rtol=1e-6)
+  levels = {name: level['mean'] for name, level in found.summary['levels'].items()}
+  lost = found.summary['gaps']['mean_field']
+  np.testing.assert_allclose(
+    levels['log_evidence'] - levels['elbo'], lost['inference']['mean'], rtol=1e-4
+  )
+  np.testing.assert_allclose(
+    levels['elbo_optimal'] - levels['elbo'], lost['amortization']['mean'], rtol=1e-4
+  )
+
+
+def test_the_best_flow_is_better_than_the_best_gaussian(found):
+  mean_field, flow = (
+    found.summary['gaps'][name]['approximation'] for name in ('mean_field', 'flow')
+  )
+  assert flow['mean'] < 0.5 * mean_field['mean']
+  assert flow['mean'] > -0.01
+
+
+def test_the_search_says_that_it_has_converged(found):
+  assert found.summary['convergence']['num_examples'] == 10
+  assert found.summary['convergence']['converged']
+  short = PLAIN._replace(
+    num_doubled=10, search=Search(num_steps=40, num_samples=4, num_averaged=10, learning_rate=1e-3)
+  )
+  # far from the prior, and the scouts do not help a search of this rate
+  far = lambda x: (biased(x)[0] + 8, biased(x)[1])
+  hurried = gaps.inference_gaps(log_joint, far, X, jax.random.key(5), protocol=short).summary
+  assert hurried['num_examples'] == 40
+
+
+@pytest.mark.parametrize('change', [{'at_once': 7}, {'at_once': 40}, {'samples_at_once': 33}])
+def test_chunks_of_any_size_and_devices_give_the_same(change):
+  """Chunks of 7 are not spread over the two devices, the others are."""
+  one, other = (
+    gaps.inference_gaps(log_joint, biased, X, jax.random.key(6), protocol=protocol).per_example
+    for protocol in (PLAIN, PLAIN._replace(**change))
+  )
+  assert one.keys() == other.keys()
+  for name in ('q/elbo', 'q/log_evidence', 'optimal/elbo', 'optimal/log_evidence'):
+    np.testing.assert_allclose(one[name], other[name], atol=2e-4, err_msg=name)
+
+
+def test_an_example_does_not_depend_on_those_after_it():
+  few, all_of = (
+    gaps.inference_gaps(log_joint, biased, x, jax.random.key(7), protocol=PLAIN).per_example
+    for x in (X[:5], X)
+  )
+  np.testing.assert_allclose(few['optimal/elbo'], all_of['optimal/elbo'][:5], atol=2e-4)
+
+
+def test_quadrature_is_taken_where_it_is_given():
+  """The synthetic model: exact log p(x), and the exact best posterior, within .02 nats."""
+  model = synthetic.make()
+  z = jax.random.normal(jax.random.key(8), (30, 2))
+  x = jax.vmap(lambda z, rng: model.sample({}, z, rng))(z, jax.random.split(jax.random.key(9), 30))
+  told = gaps.inference_gaps(
+    synthetic.log_joint_density, lambda x: (x[:2], jnp.full(2, 0.15)), x, jax.random.key(10),
+    protocol=PLAIN._replace(search=Search(num_samples=8, learning_rate=3e-2)),
+    log_evidence=synthetic.log_evidence,
+  )  # fmt: skip
+  exact = jax.vmap(synthetic.log_evidence)(x)
+  np.testing.assert_allclose(told.per_example['exact/log_evidence'], exact, rtol=1e-5)
+  assert told.summary['log_evidence_by'] == 'exact'
+  best = jax.vmap(lambda x: synthetic.elbo(synthetic.optimal_posterior(x), x))(x)
+  error = np.sqrt(np.sum(told.per_example['optimal/elbo_standard_error'] ** 2)) / 30
+  assert abs((told.per_example['optimal/elbo'] - best).mean()) < 5 * error + 0.005
+
+
+def test_a_posterior_of_another_family_is_searched_in_its_own():
+  """Full covariance: its best member is p(z | x) itself, so the family loses nothing."""
+  model = linear_gaussian.make(6, 3, NOISE)
+  family = full_covariance.make()
+  encoder = mlp((4,), family.heads(3), 'tanh')
+  method = amortized.make(model, encoder, family=family)
+  params = jax.jit(method.init)(jax.random.key(11), jnp.zeros(6))
+  params['model'] = {'weight': jnp.asarray(W), 'bias': jnp.asarray(B)}
+  told = gaps.measure(gaps.problem_of(model, method), params, X, jax.random.key(12), PLAIN).summary
+  assert told['family'] == 'own'
+  assert abs(told['gaps']['own']['approximation']['mean']) < 0.02
+  assert told['gaps']['mean_field']['approximation']['mean'] > 0.1
+  assert told['gaps']['own']['amortization']['mean'] > 0.5
+
+
+def test_any_method_is_a_problem():
+  model = linear_gaussian.make(6, 3, NOISE)
+  method = instance_adaptive.make(model, mlp((4,), {'mean': 3, 'log_var': 3}, 'tanh'))
+  params = jax.jit(method.init)(jax.random.key(13), jnp.zeros(6))
+  told = gaps.measure(gaps.problem_of(model, method), params, X, jax.random.key(14), PLAIN)
+  q = jax.vmap(lambda x: method.infer(params, x, None))(X)
+  exact = jax.vmap(lambda q, x: linear_gaussian.elbo(q, params['model'], x, NOISE))(q, X)
+  error = told.per_example['q/elbo_standard_error']
+  assert np.all(np.abs(told.per_example['q/elbo'] - exact) < 5 * error + 1e-3)
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'words'),
+  [
+    ((log_joint, lambda x: biased(x)[0], X), 'not (mean, scale)'),
+    ((log_joint, lambda x: (jnp.zeros(3), jnp.zeros(2)), X), 'not [Z]'),
+    ((lambda x, z: z, biased, X), 'log_joint of one example has the shape (3,), not ()'),
+    ((log_joint, lambda x: (jnp.zeros(3), -jnp.ones(3)), X), 'not finite'),
+    ((log_joint, biased, X[:1]), 'two examples, not 1'),
+  ],
+)
+def test_functions_that_do_not_fit_get_one_clear_line(arguments, words):
+  with pytest.raises(ValueError) as caught:
+    gaps.inference_gaps(*arguments, jax.random.key(0), protocol=PLAIN)
+  assert words in str(caught.value)
+  assert '\n' not in str(caught.value)
+
+
+def test_the_noise_floor_is_small_beside_the_gap_of_the_oracle():
+  floor = gap_checks.noise_floor(4, QUICK, jax.random.key(15))
+  assert floor['approximation_gap']['mean'] > 0.2
+  assert -1e-4 < floor['mean_field']['mean'] < 0.005
+  assert -0.02 < floor['flow']['mean'] < 0.5 * floor['approximation_gap']['mean']
+
+
+def test_simulated_data_enclose_log_p():
+  """Lower bounds below, the upper above, the exact mean within 5 standard errors of both."""
+  problem = gaps.Problem(
+    lambda params, x, z: log_joint(x, z), lambda params, x, rng: gaps._as_posterior(biased(x))
+  )
+
+  def simulate(params, rng):
+    rng_z, rng_x = jax.random.split(rng)
+    z = jax.random.normal(rng_z, (3,))
+    return W @ z + B + NOISE * jax.random.normal(rng_x, (6,)), z
+
+  told = gap_checks.sandwich(problem, simulate, {}, jax.random.key(16), QUICK, 40)
+  width = told['width']
+  assert abs(width['mean']) < 0.1 and width['mean'] > -5 * width['standard_error']
+  for lower in told['lower'].values():
+    assert lower['mean'] < told['upper']['mean'] + 5 * width['standard_error']
