@@ -1,6 +1,7 @@
 """Evaluation: how good is a method on every example of a set?"""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -78,28 +79,30 @@ def make_evaluate(
 
 
 def over_examples(
-  one: Callable[[Params, Array, Array], Metrics], at_once: int
-) -> Callable[[Params, Array, Array], dict[str, np.ndarray]]:
+  one: Callable[[Params, Array, Array], Any], at_once: int
+) -> Callable[[Params, Array, Array], Any]:
   """A function of (params, x, rng) of one example for all of x: [N, ...] of any type, 0 or 1.
 
   An example's draws depend on `rng` and its place in x only: not on how many are worked on at once
-  or on how many devices.
+  or on how many devices. Both x and what `one` returns may be trees of arrays.
   """
 
-  def indexed(params: Params, x: Array, i: Array, rng: Array) -> Metrics:
-    return one(params, x.astype(jnp.float32), jax.random.fold_in(rng, i))
+  def indexed(params: Params, x: Array, i: Array, rng: Array) -> Any:
+    as_floats = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), x)
+    return one(params, as_floats, jax.random.fold_in(rng, i))
 
   @jax.jit
-  def chunk(params: Params, x: Array, index: Array, rng: Array) -> Metrics:
+  def chunk(params: Params, x: Array, index: Array, rng: Array) -> Any:
     batched = jax.vmap(indexed, in_axes=(None, 0, 0, None), axis_name=BATCH)
-    return batched(params, shard_batch(x), index, rng)
+    return batched(params, jax.tree.map(shard_batch, x), index, rng)
 
-  def every(params: Params, x: Array, rng: Array) -> dict[str, np.ndarray]:
+  def every(params: Params, x: Array, rng: Array) -> Any:
     # Chunk by chunk, so that sets of all sizes share one program; the last is filled from the start
-    num_chunks = -(-len(x) // at_once)
-    index = (np.arange(num_chunks * at_once) % len(x)).reshape(num_chunks, at_once)
-    params, x = replicate(params), np.asarray(x)
-    parts = jax.device_get([chunk(params, x[i], i, rng) for i in index])
-    return {name: np.concatenate([p[name] for p in parts])[: len(x)] for name in parts[0]}
+    params, x = replicate(params), jax.tree.map(np.asarray, x)
+    count = len(jax.tree.leaves(x)[0])
+    num_chunks = -(-count // at_once)
+    index = (np.arange(num_chunks * at_once) % count).reshape(num_chunks, at_once)
+    parts = [chunk(params, jax.tree.map(lambda leaf, i=i: leaf[i], x), i, rng) for i in index]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *jax.device_get(parts))
 
   return every
