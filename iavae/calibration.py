@@ -5,17 +5,14 @@ q(z | x) the rank of each z_i is uniform on 0..L (Talts et al., arXiv:1804.06788
 the model's own data can tell, so this is about inference, not about how well the model fits.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 
-from iavae.evaluate import over_examples
 from iavae.statistics import holm
-from iavae.types import Array, GenerativeModel, InferenceMethod, Params
+from iavae.types import Array, GenerativeModel, Params
 
 NUM_DRAWS = 99  # L: 100 ranks, in bins of equally many
 COVERAGE = 0.9  # of the central interval
@@ -24,17 +21,21 @@ _BINS = (20, 10, 5, 4, 2)
 _EXPECTED = 5  # simulations a bin, for the chi-square approximation
 
 
-def rank(model: GenerativeModel, method: InferenceMethod, params: Params, rng: Array) -> Array:
-  """How many of L draws of q(z | x) lie below the z that made x, [Z]; one simulation.
+def simulate(model: GenerativeModel, params: Params, rng: Array) -> tuple[Array, Array]:
+  """z ~ p(z) and x ~ p(x | z): ([Z], [H, W, C] or [D]); params: of the model."""
+  rng_z, rng_x = jax.random.split(rng)
+  z = model.sample_prior(params, rng_z)
+  return z, model.sample(params, z, rng_x)
+
+
+def rank(z: np.ndarray, draws: np.ndarray) -> np.ndarray:
+  """How many draws of q(z | x) lie below the z that made x, [M, Z].
 
   Args:
-    params: of the method.
+    z: [M, Z], of M simulations.
+    draws: [M, L, Z].
   """
-  rng_z, rng_x, rng_infer, rng_draws = jax.random.split(rng, 4)
-  z = model.sample_prior(params['model'], rng_z)
-  q = method.infer(params, model.sample(params['model'], z, rng_x), rng_infer)
-  draws, _ = jax.vmap(q.sample_and_log_prob)(jax.random.split(rng_draws, NUM_DRAWS))
-  return jnp.sum(draws < z, axis=0)
+  return np.sum(draws < z[:, None], axis=1)
 
 
 def uniformity(ranks: np.ndarray) -> list[float]:
@@ -56,28 +57,22 @@ def coverage(ranks: np.ndarray) -> np.ndarray:
   return np.mean(inside, axis=0)
 
 
-def make_calibration(
-  model: GenerativeModel, method: InferenceMethod, *, num_simulations: int, at_once: int
-) -> Callable[[Params, np.ndarray, Array], dict[str, Any]]:
-  """calibrate(params, active: [Z] of bool, rng) -> what is found, ready for JSON.
+def summarize(ranks: np.ndarray, active: np.ndarray) -> dict[str, Any]:
+  """What the ranks [M, Z] say, ready for JSON.
+
+  Args:
+    active: [Z] of bool, see `diagnostics.active_units`.
 
   Returns:
     num_simulations; coverage, the mean over the latents, and coverage_active, over the active ones
     (None without any): where x tells nothing of a latent its posterior is the prior, right without
     effort; p_value, the smallest of `uniformity`; num_rejected, latents with p < .05.
   """
-  one = lambda params, x, rng: {'rank': rank(model, method, params, rng)}  # noqa: E731
-  simulate = over_examples(one, at_once)
-
-  def calibrate(params: Params, active: np.ndarray, rng: Array) -> dict[str, Any]:
-    ranks = simulate(params, np.zeros(num_simulations), rng)['rank']
-    covered, p_values = coverage(ranks), uniformity(ranks)
-    return {
-      'num_simulations': num_simulations,
-      'coverage': float(covered.mean()),
-      'coverage_active': float(covered[active].mean()) if active.any() else None,
-      'p_value': min(p_values),
-      'num_rejected': sum(p < SIGNIFICANT for p in p_values),
-    }
-
-  return calibrate
+  covered, p_values = coverage(ranks), uniformity(ranks)
+  return {
+    'num_simulations': len(ranks),
+    'coverage': float(covered.mean()),
+    'coverage_active': float(covered[active].mean()) if active.any() else None,
+    'p_value': min(p_values),
+    'num_rejected': sum(p < SIGNIFICANT for p in p_values),
+  }

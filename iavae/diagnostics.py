@@ -4,6 +4,7 @@ Of each example the posterior is summed up once; every number below is made from
 The prior is N(0, I), and all that is called KL, information or use is in nats.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,15 +15,14 @@ import numpy as np
 from jax.scipy.special import logsumexp
 from jax.scipy.stats import norm
 
-from iavae.calibration import make_calibration
+from iavae import calibration
 from iavae.evaluate import over_examples
 from iavae.modulation_diagnostics import make_modulation_diagnostics
 from iavae.posteriors.gaussian import DiagonalGaussian
-from iavae.types import Array, GenerativeModel, InferenceMethod, Metrics, Params, Posterior
+from iavae.types import Array, GenerativeModel, InferenceMethod, Params, Posterior
 
 ACTIVE = 0.01  # a latent is active if its posterior mean varies by more (Burda et al.)
-NUM_DRAWS = 4  # of z an example, in what needs draws
-MOMENT_DRAWS = 100  # of z an example, for the moments of a posterior that does not know them
+NUM_DRAWS = 4  # of z an example, where each is evaluated
 
 
 class Moments(NamedTuple):
@@ -41,12 +41,11 @@ class Moments(NamedTuple):
     return self.variance / self.num_draws
 
 
-def moments(q: Posterior, rng: Array, num_draws: int = MOMENT_DRAWS) -> Moments:
-  """Exact for a mean-field Gaussian, estimated from draws for any other posterior."""
+def moments(q: Posterior, z: Array) -> Moments:
+  """Exact for a mean-field Gaussian, estimated from draws z: [S, Z] for any other posterior."""
   if isinstance(q, DiagonalGaussian):
     return Moments(q.mean, jnp.exp(2 * q.log_scale), math.inf)
-  z, _ = jax.vmap(q.sample_and_log_prob)(jax.random.split(rng, num_draws))
-  return Moments(jnp.mean(z, axis=0), jnp.var(z, axis=0, ddof=1), num_draws)
+  return Moments(jnp.mean(z, axis=0), jnp.var(z, axis=0, ddof=1), len(z))
 
 
 def kl_per_dim(q: Moments) -> Array:
@@ -73,35 +72,50 @@ def active_units(mean: np.ndarray, squared_error: np.ndarray) -> np.ndarray:
   return variance - np.mean(squared_error, axis=0, dtype=np.float64) > ACTIVE
 
 
-class Encodings(NamedTuple):
-  """The posteriors of N examples, leaves [N, ...], and draws of each.
-
-  Attributes:
-    posteriors: without the field `flow`, networks that all examples share.
-    flow: those networks; None for a family without.
-    z: [N, S, Z].
-  """
-
-  posteriors: Posterior
-  flow: Params | None
-  z: np.ndarray
+def _whole(q: Posterior, flow: Params | None) -> Posterior:
+  """A posterior with the networks that all examples share, where its family has such."""
+  return q._replace(flow=flow) if hasattr(q, 'flow') else q
 
 
-def _log_aggregate(encodings: Encodings, z: Array, rng: Array) -> Array:
+def _describe(flow: Params | None, q: Posterior, rng: Array) -> dict[str, Array]:
+  """All that is kept of the posterior of one example."""
+  q = _whole(q, flow)
+  z, log_prob = jax.vmap(q.sample_and_log_prob)(jax.random.split(rng, calibration.NUM_DRAWS))
+  log_ratio = log_prob - jnp.sum(norm.logpdf(z), axis=1)
+  of_entries, known = moments(q, z), hasattr(q, 'standard_normal_kl')
+  found = {
+    'draws': z,
+    'mean': of_entries.mean,
+    'squared_error': of_entries.squared_error,
+    'kl_per_dim': kl_per_dim(of_entries),
+    'kl': q.standard_normal_kl() if known else jnp.mean(log_ratio),
+  }
+  if hasattr(q, 'log_prob'):
+    # Evaluated as the mixture will be, so that no rounding lifts the information above log N
+    found['log_prob'] = jax.vmap(q.log_prob)(z[:NUM_DRAWS])
+  return found
+
+
+def _log_aggregate(encodings: tuple[Params | None, Posterior], z: Array, rng: Array) -> Array:
   """log q(z) = log 1/N sum_j q(z | x_j) of draws z: [S, Z], [S] in nats."""
   del rng
-  q, axes = encodings.posteriors, 0
-  if encodings.flow is not None:
-    q = q._replace(flow=encodings.flow)
-    axes = type(q)(*(None if name == 'flow' else 0 for name in q._fields))
-  log_probs = jax.vmap(lambda q: jax.vmap(q.log_prob)(z), in_axes=(axes,))(q)  # [N, S]
-  return logsumexp(log_probs, axis=0) - math.log(len(log_probs))
+  flow, posteriors = encodings
+
+  def log_probs(q: Posterior) -> Array:
+    return jax.vmap(_whole(q, flow).log_prob)(z)
+
+  of_examples = jax.vmap(log_probs)(posteriors)  # [N, S]
+  return logsumexp(of_examples, axis=0) - math.log(len(of_examples))
 
 
-_aggregate = over_examples(_log_aggregate, at_once=50)
+# Of a family, not of a method: compiled once for all methods that share one
+_describe_all = over_examples(_describe, at_once=100)
+_log_aggregate_all = over_examples(_log_aggregate, at_once=50)
 
 
-def mutual_information(encodings: Encodings, log_probs: np.ndarray) -> float:
+def mutual_information(
+  posteriors: Posterior, flow: Params | None, z: np.ndarray, log_probs: np.ndarray
+) -> float:
   """I_q(x; z) = E log q(z | x) / q(z) in nats, q(z) the mixture of these N encodings.
 
   This is E_x KL(q(z | x) || p(z)) - KL(q(z) || p(z)) (He et al., arXiv:1901.05534, eq. 5), both at
@@ -110,36 +124,16 @@ def mutual_information(encodings: Encodings, log_probs: np.ndarray) -> float:
   they stand for (Poole et al., arXiv:1905.06922, eq. 12). Near log N it only says 'at least'.
 
   Args:
-    encodings: of a family with `log_prob`.
-    log_probs: [N, S], log q(z | x) of the draws.
+    posteriors: leaves [N, ...], of a family with `log_prob`, without its field `flow`.
+    flow: the networks that all examples share; None for a family without.
+    z: [N, S, Z], draws from each.
+    log_probs: [N, S], log q(z | x) of them.
   """
-  log_aggregate = _aggregate(encodings, encodings.z, jax.random.key(0))  # nothing is drawn
+  log_aggregate = _log_aggregate_all((flow, posteriors), z, jax.random.key(0))  # nothing is drawn
   return float(np.mean(log_probs - log_aggregate, dtype=np.float64))
 
 
-def _encode(method: InferenceMethod, params: Params, x: Array, rng: Array) -> dict[str, Any]:
-  """What is kept of q(z | x) of one example."""
-  rng_infer, rng_moments, rng_draws = jax.random.split(rng, 3)
-  q = method.infer(params, x, rng_infer)
-  of_entries = moments(q, rng_moments)
-  z, log_prob = jax.vmap(q.sample_and_log_prob)(jax.random.split(rng_draws, NUM_DRAWS))
-  log_ratio = log_prob - jnp.sum(norm.logpdf(z), axis=1)
-  known = hasattr(q, 'standard_normal_kl')
-  found = {
-    'mean': of_entries.mean,
-    'squared_error': of_entries.squared_error,
-    'kl_per_dim': kl_per_dim(of_entries),
-    'kl': q.standard_normal_kl() if known else jnp.mean(log_ratio),
-    'z': z,
-  }
-  if not hasattr(q, 'log_prob'):
-    return found
-  # Evaluated as the mixture will be, so that no rounding lifts the information above log N
-  found['log_prob'] = jax.vmap(q.log_prob)(z)
-  return found | {'posterior': q._replace(flow=None) if hasattr(q, 'flow') else q}
-
-
-def latent_use(model: GenerativeModel, params: Params, x: dict[str, Array], rng: Array) -> Metrics:
+def latent_use(model: GenerativeModel, params: Params, x: dict[str, Array], rng: Array) -> Array:
   """E log p(x | z), z ~ q(z | x), minus the same with z of another example, [] in nats.
 
   0: the decoder does not read z.
@@ -153,18 +147,32 @@ def latent_use(model: GenerativeModel, params: Params, x: dict[str, Array], rng:
     lambda z: model.log_likelihood(params, x['x'], z), jnp.concatenate([x['z'], x['other']])
   )
   own, other = jnp.split(log_likelihood, 2)
-  return {'latent_use': jnp.mean(own) - jnp.mean(other)}
+  return jnp.mean(own) - jnp.mean(other)
 
 
-def _of_posteriors(found: dict[str, Any], flow: Params | None) -> tuple[dict[str, Any], np.ndarray]:
-  """All that needs no decoder, see `make_measure`, and which latents are active, [Z]."""
+@functools.cache
+def _programs_of_model(model: GenerativeModel, at_once: int) -> tuple[Callable, Callable]:
+  """`latent_use` and `calibration.simulate` for many examples; compiled once for all methods."""
+
+  def simulate(params: Params, _: Array, rng: Array) -> tuple[Array, Array]:
+    return calibration.simulate(model, params, rng)
+
+  use = functools.partial(latent_use, model)
+  return over_examples(use, at_once), over_examples(simulate, at_once)
+
+
+def _summary(
+  found: dict[str, np.ndarray], posteriors: Posterior, flow: Params | None
+) -> dict[str, Any]:
+  """What `make_measure` tells of the posteriors alone."""
   kl, per_dim = (np.mean(found[key], axis=0, dtype=np.float64) for key in ('kl', 'kl_per_dim'))
   information = None
-  if 'posterior' in found:
-    encodings = Encodings(found['posterior'], flow, found['z'])
-    information = mutual_information(encodings, found['log_prob'])
+  if 'log_prob' in found:
+    z = found['draws'][:, :NUM_DRAWS]
+    information = mutual_information(posteriors, flow, z, found['log_prob'])
   active = active_units(found['mean'], found['squared_error'])
-  summary = {
+  return {
+    'num_examples': len(found['kl']),
     'kl': float(kl),
     'kl_per_dim': np.sort(per_dim)[::-1].tolist(),
     'kl_per_dim_exact': not found['squared_error'].any(),
@@ -173,7 +181,6 @@ def _of_posteriors(found: dict[str, Any], flow: Params | None) -> tuple[dict[str
     'mutual_information': information,
     'aggregate_kl': None if information is None else float(kl) - information,
   }
-  return summary, active
 
 
 def make_measure(
@@ -203,25 +210,41 @@ def make_measure(
   """
   if not model.standard_normal_prior:
     raise ValueError('these diagnostics are of models whose prior is N(0, I)')
-  encode = over_examples(lambda params, x, rng: _encode(method, params, x, rng), at_once)
-  decode = over_examples(lambda params, x, rng: latent_use(model, params, x, rng), at_once)
-  calibrate = make_calibration(model, method, num_simulations=num_simulations, at_once=at_once)
+  use, simulate = _programs_of_model(model, at_once)
   modulate = make_modulation_diagnostics(method, at_once=at_once)
+
+  def infer(params: Params, x: Array, rng: Array) -> Posterior:
+    return _whole(method.infer(params, x, rng), None)
+
+  encode = over_examples(infer, at_once)
+
+  def describe(params: Params, x: Array, rng: Array) -> tuple[dict[str, np.ndarray], Posterior]:
+    rng_encode, rng_describe = jax.random.split(rng)
+    posteriors = encode(params, x, rng_encode)
+    return _describe_all(params['inference'].get('flow'), posteriors, rng_describe), posteriors
+
+  def calibrate(params: Params, active: np.ndarray, rng: Array) -> dict[str, Any]:
+    rng_simulate, rng_describe = jax.random.split(rng)
+    z, x = simulate(params['model'], np.zeros(num_simulations), rng_simulate)
+    found, _ = describe(params, x, rng_describe)
+    return calibration.summarize(calibration.rank(z, found['draws']), active)
 
   def measure(params: Params, x: Array, rng: Array) -> dict[str, Any]:
     if len(x) < 2:
       raise ValueError('what latents tell of examples takes two of them')
-    rng_encode, rng_calibrate, rng_modulate = jax.random.split(rng, 3)
-    found = encode(params, x, rng_encode)
-    z = found['z']
+    rng_describe, rng_calibrate, rng_modulate = jax.random.split(rng, 3)
+    x = np.asarray(x, np.float32)  # as simulated ones are: one program for both
+    found, posteriors = describe(params, x, rng_describe)
+    z = found['draws'][:, :NUM_DRAWS]
     # Half the set away: neighbors may be alike in data that are sorted
-    pairs = {'x': np.asarray(x), 'z': z, 'other': np.roll(z, len(z) // 2, axis=0)}
-    use = decode(params['model'], pairs, rng_encode)['latent_use']
-    summary, active = _of_posteriors(found, params['inference'].get('flow'))
-    summary['latent_use'] = float(np.mean(use, dtype=np.float64))
-    summary['sbc'] = calibrate(params, active, rng_calibrate) if num_simulations else None
-    summary['modulation'] = modulate(params, x[:modulation_examples], rng_modulate)
-    return {'num_examples': len(x)} | summary
+    pairs = {'x': x, 'z': z, 'other': np.roll(z, len(z) // 2, axis=0)}
+    uses = use(params['model'], pairs, rng)
+    active = active_units(found['mean'], found['squared_error'])
+    return _summary(found, posteriors, params['inference'].get('flow')) | {
+      'latent_use': float(np.mean(uses, dtype=np.float64)),
+      'sbc': calibrate(params, active, rng_calibrate) if num_simulations else None,
+      'modulation': modulate(params, x[:modulation_examples], rng_modulate),
+    }
 
   return measure
 

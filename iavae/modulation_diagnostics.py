@@ -53,7 +53,7 @@ def summarize(modulations: Params, base: Params) -> dict[str, Any]:
     h = _matrix(modulations[name], count)
     squares[name] = np.sum(h**2, axis=1)
     base_squares[name] = np.sum(_matrix(jax.tree.map(lambda leaf: leaf[None], base[name]), 1) ** 2)
-    centered = h - h.mean(axis=0)
+    centered = (h - h.mean(axis=0)).astype(np.float32)
     gram += centered @ centered.T
 
   def relative(of: np.ndarray, to: float) -> float:
