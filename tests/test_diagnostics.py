@@ -1,4 +1,4 @@
-"""The diagnostics on models and encoders whose exact answers are known."""
+"""The diagnostics on models and encoders whose exact answers are known, and their words."""
 
 import functools
 import math
@@ -14,6 +14,7 @@ from iavae.models import linear_gaussian, synthetic
 from iavae.modulation import modulate
 from iavae.posteriors.full_covariance import FullCovarianceGaussian
 from iavae.posteriors.gaussian import DiagonalGaussian
+from iavae.reports import latents
 from iavae.types import InferenceMethod
 
 NOISE = 1.5  # so wide that the information is far below log N
@@ -273,3 +274,93 @@ def test_what_cannot_be_measured_is_refused():
     diagnostics.make_measure(MODEL._replace(standard_normal_prior=False), of_posterior(exact))
   with pytest.raises(ValueError, match='takes two'):
     diagnostics.measure(MODEL, of_posterior(exact), PARAMS, observations(1), jax.random.key(0))
+
+
+HEALTHY = {
+  'kl': 20.0, 'active_units': 20, 'latent_dim': 32, 'num_examples': 500,
+  'mutual_information': 5.0, 'aggregate_kl': 15.0, 'latent_use': 90.0,
+}  # fmt: skip
+CONVOLUTIONAL, MLP = (
+  {
+    'evaluation': {},
+    'model': {'encoder': encoder, 'decoder': decoder, 'initialization': initialization},
+    'pretrain': {'num_epochs': 15, 'warmup_epochs': 5},
+  }
+  for encoder, decoder, initialization in (('resnet', 'pixelcnn', 'torch'), ('mlp', 'mlp', 'torch'))
+)
+
+
+@pytest.mark.parametrize(
+  ('changed', 'kinds'),
+  [
+    ({}, []),
+    ({'kl': 0.09}, ['collapsed']),
+    ({'active_units': 0}, ['collapsed']),
+    ({'active_units': 7}, ['few']),
+    ({'active_units': 8}, []),
+    ({'latent_use': 0.05}, ['unused']),
+    ({'mutual_information': 6.2}, ['ceiling']),  # log 500 = 6.21
+    ({'mutual_information': None}, []),
+    ({'kl': 0.01, 'active_units': 0, 'latent_use': 0.0}, ['collapsed', 'unused']),
+  ],
+)
+def test_collapse_is_named(changed, kinds):
+  assert list(latents.collapse(HEALTHY | changed, CONVOLUTIONAL)) == kinds
+
+
+def test_what_to_try_is_what_there_is():
+  worst = HEALTHY | {'kl': 0.013, 'active_units': 0}
+  told = latents.collapse(worst, CONVOLUTIONAL)['collapsed']
+  assert 'posterior collapse: the KL is 0.01 nats and 0 of 32 latents are active' in told
+  assert '--config.pretrain.warmup_epochs, now 5' in told and '--config.model.kernel_sizes' in told
+  assert 'lecun' not in told and 'aggressive' not in told  # for MLPs
+  told = latents.collapse(worst, MLP)['collapsed']
+  assert '--config.model.initialization=lecun' in told and 'aggressive from scratch' in told
+  assert 'kernel_sizes' not in told
+  assert 'Try' not in latents.collapse(worst, {})['collapsed']  # where the decoder is known
+
+
+def shown(*entries):
+  """Results with these diagnostics: of the base and of IA-VAE in turn."""
+  rest = {
+    'kl_per_dim': [], 'sbc': {'num_simulations': 9, 'coverage': 0.8, 'coverage_active': None,
+                              'num_rejected': 3}
+  }  # fmt: skip
+  modulation = {
+    'num_examples': 200, 'relative_norm': 0.1, 'share_varying': 0.25, 'effective_rank': 2.0,
+    'relative_norm_per_layer': {'hidden': 0.05, 'mean': 0.4},
+  }  # fmt: skip
+  return {
+    'provenance': {'config': MLP},
+    'diagnostics': [
+      rest | entry | {'method': name, 'seed': i // 2, 'modulation': modulation if i % 2 else None}
+      for i, entry in enumerate(entries)
+      for name in (('vae', 'ia_vae')[i % 2],)
+    ],
+  }
+
+
+def test_tables_are_means_over_seeds():
+  told = latents.make(lambda results, method: method, lambda results: ', here')
+  high = HEALTHY | {'kl': 22.0, 'mutual_information': 6.2}
+  results = shown(HEALTHY, high, HEALTHY | {'kl': 21.0}, high)
+  table = told.carried(results)
+  assert table.title == 'What the latents carry, here' and 'of 32' in table.columns[3]
+  assert [row[:3] for row in table.rows] == [
+    ('vae', '2', '20.50 ± 0.71'),
+    ('ia_vae', '2', '22.00 ± 0.00'),
+  ]
+  assert [row[4] for row in table.rows] == ['5.00 ± 0.00', '≥ 6.20 ± 0.00']
+  assert {row[7:9] for row in table.rows} == {('0.80 ± 0.00', '')}
+  (row,) = told.modulations(results).rows
+  assert row == ('ia_vae', '0.100 ± 0.000', 'mean: 0.400', '25.0 ± 0.0', '2.0 ± 0.0')
+  old = {'provenance': {'config': MLP}}
+  assert not told.carried(old).rows and not told.modulations(old).rows and not told.findings(old)
+
+
+def test_a_method_is_named_where_its_latents_differ_from_those_of_the_base():
+  told = latents.make(lambda results, method: method)
+  sick = HEALTHY | {'active_units': 3}
+  assert [f.split(':')[0] for f in told.findings(shown(sick, sick))] == ['vae']
+  assert [f.split(':')[0] for f in told.findings(shown(HEALTHY, sick))] == ['ia_vae']
+  assert told.findings(shown(sick, HEALTHY))[0].startswith('vae: partial posterior collapse: 3 of')
