@@ -323,7 +323,7 @@ def test_what_to_try_is_what_there_is():
 def shown(*entries):
   """Results with these diagnostics: of the base and of IA-VAE in turn."""
   rest = {
-    'kl_per_dim': [], 'sbc': {'num_simulations': 9, 'coverage': 0.8, 'coverage_active': None,
+    'kl_per_dim': [], 'sbc': {'num_simulations': 9, 'coverage': 0.9, 'coverage_active': 0.8,
                               'num_rejected': 3}
   }  # fmt: skip
   modulation = {
@@ -345,14 +345,16 @@ def test_tables_are_means_over_seeds():
   high = HEALTHY | {'kl': 22.0, 'mutual_information': 6.2}
   results = shown(HEALTHY, high, HEALTHY | {'kl': 21.0}, high)
   table = told.carried(results)
-  assert table.title == 'What the latents carry, here' and 'of 32' in table.columns[3]
-  assert [row[:3] for row in table.rows] == [
-    ('vae', '2', '20.50 ± 0.71'),
-    ('ia_vae', '2', '22.00 ± 0.00'),
+  assert table.title == 'What the latents carry, here' and 'of 32' in table.columns[2]
+  assert [row[:2] for row in table.rows] == [
+    ('vae', '20.50 ± 0.71'),
+    ('ia_vae', '22.00 ± 0.00'),
   ]
-  assert [row[4] for row in table.rows] == ['5.00 ± 0.00', '≥ 6.20 ± 0.00']
-  assert {row[7:9] for row in table.rows} == {('0.80 ± 0.00', '')}
+  assert [row[3] for row in table.rows] == ['5.00 ± 0.00', '≥ 6.20 ± 0.00']
+  assert {row[6:] for row in table.rows} == {('0.80 ± 0.00', '3.0 ± 0.0')}
+  assert {len(row) for row in table.rows} == {len(table.columns)}
   (row,) = told.modulations(results).rows
+  assert len(row) == len(told.modulations(results).columns)
   assert row == ('ia_vae', '0.100 ± 0.000', 'mean: 0.400', '25.0 ± 0.0', '2.0 ± 0.0')
   old = {'provenance': {'config': MLP}}
   assert not told.carried(old).rows and not told.modulations(old).rows and not told.findings(old)
