@@ -189,7 +189,7 @@ def make_measure(
   *,
   at_once: int = 100,
   num_simulations: int = 500,
-  modulation_examples: int = 200,
+  modulation_examples: int = 100,
 ) -> Callable[[Params, Array, Array], dict[str, Any]]:
   """measure(params, x: [N, ...], rng) -> the diagnostics of a method, ready for JSON.
 

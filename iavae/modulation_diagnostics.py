@@ -15,7 +15,7 @@ _ROUNDING = 1e-12  # a share of less is that of float32
 def _matrix(layer: Params, num_examples: int) -> np.ndarray:
   """The entries of a layer for each example, [N, P]."""
   flat = [np.reshape(leaf, (num_examples, -1)) for leaf in jax.tree.leaves(layer)]
-  return np.concatenate(flat, axis=1).astype(np.float64)
+  return np.concatenate(flat, axis=1)
 
 
 def effective_rank(gram: np.ndarray) -> float:
@@ -42,18 +42,20 @@ def summarize(modulations: Params, base: Params) -> dict[str, Any]:
     base: {layer: tensors}; layers without a kernel, batch normalization, are left out.
 
   Returns:
-    num_examples; relative_norm, E ||h(x)|| / ||phi||, and relative_norm_per_layer;
-    share_varying, E ||h - E h||^2 / E ||h||^2, 0 for static fine-tuning and 1 if nothing is common
-    to all examples; effective_rank of {h(x)} without its mean, at most N - 1.
+    num_examples; relative_norm, E ||h(x)|| / ||phi||, and relative_norm_per_layer, of those where
+    phi is not 0; share_varying, E ||h - E h||^2 / E ||h||^2, 0 for static fine-tuning and 1 if
+    nothing is common to all examples; effective_rank of {h(x)} without its mean, at most N - 1.
   """
   names = sorted(name for name in base if 'kernel' in base[name])
   count = len(jax.tree.leaves(modulations)[0])
   squares, base_squares, gram = {}, {}, np.zeros((count, count))
   for name in names:  # one at a time, for memory
     h = _matrix(modulations[name], count)
-    squares[name] = np.sum(h**2, axis=1)
-    base_squares[name] = np.sum(_matrix(jax.tree.map(lambda leaf: leaf[None], base[name]), 1) ** 2)
-    centered = (h - h.mean(axis=0)).astype(np.float32)
+    squares[name] = np.sum(h**2, axis=1, dtype=np.float64)
+    phi = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(base[name])])
+    base_squares[name] = np.sum(phi**2, dtype=np.float64)
+    # The mean in float64: of equal entries it is that entry, and nothing of them varies
+    centered = h - h.mean(axis=0, dtype=np.float64).astype(h.dtype)
     gram += centered @ centered.T
 
   def relative(of: np.ndarray, to: float) -> float:
@@ -64,7 +66,9 @@ def summarize(modulations: Params, base: Params) -> dict[str, Any]:
   return {
     'num_examples': count,
     'relative_norm': relative(total, sum(base_squares.values())),
-    'relative_norm_per_layer': {n: relative(squares[n], base_squares[n]) for n in names},
+    'relative_norm_per_layer': {
+      n: relative(squares[n], base_squares[n]) for n in names if base_squares[n]
+    },
     'share_varying': share if share > _ROUNDING else 0.0,
     'effective_rank': effective_rank(gram) if share > _ROUNDING else 0.0,
   }
