@@ -205,6 +205,7 @@ def _evaluation() -> ConfigDict:
   config.num_samples = 10  # draws of z in an ELBO
   config.iwae_samples = 500  # draws of z in the importance-weighted bound
   config.gap_examples = 0  # test images whose amortization gap is measured
+  config.diagnostic_examples = 500  # test images whose latents are looked at; below 2: none
   return config
 
 

@@ -20,7 +20,7 @@ from iavae.errors import ConfigError
 # What may differ between runs whose numbers are compared
 _HARMLESS = (
   *('seed', 'num_seeds', 'experiment', 'controls', 'methods', 'evaluation.gap_examples'),
-  *('data.directory', 'training.micro_batch'),
+  *('evaluation.diagnostic_examples', 'data.directory', 'training.micro_batch'),
 )
 CACHE = pathlib.Path(os.environ.get('XDG_CACHE_HOME', '~/.cache')).expanduser() / 'iavae' / 'xla'
 

@@ -131,6 +131,8 @@ class InferenceMethod(NamedTuple):
       one, training takes the loss of the posterior of its heads, not `loss`, which uses the running
       moments.
     posterior: of the heads that `infer_train` returns.
+    modulation: of methods with a hypernetwork, what it adds to the weights for x (the definition,
+      of the last step), a pytree like the base encoder's parameters.
     trains: which halves of params a train step changes, out of so many; None: always both.
   """
 
@@ -139,6 +141,7 @@ class InferenceMethod(NamedTuple):
   loss: Callable[..., tuple[Array, Metrics]]  # (params, x, rng, beta) -> ([], metrics)
   infer_train: Callable[..., tuple[Any, Array]] | None = None  # as infer -> heads, tracking
   posterior: Callable[..., Posterior] | None = None  # (params, heads) -> q, after infer_train
+  modulation: Callable[[Params, Array, Array], Params] | None = None  # (params, x, rng) -> h(x)
   trains: Callable[[Array], dict[str, Array]] | None = (
     None  # (step, num_steps) -> {'model': bool, ...}
   )

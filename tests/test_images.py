@@ -107,6 +107,23 @@ def test_per_example_values_give_the_rows_again(workdir, results):
     assert arrays['originals'].shape == arrays['reconstruction_base'].shape == (10, 8, 8, 1)
 
 
+def test_diagnostics_are_of_every_row_and_seed(results):
+  found = [(entry['seed'], entry['method']) for entry in results['diagnostics']]
+  assert found == [(s, m) for s in (0, 1) for m in ('base', 'instance_adaptive', 'shuffled')]
+  tests = {(r['seed'], r['method']): r for r in results['rows'] if r['split'] == 'test'}
+  for entry in results['diagnostics']:
+    assert (entry['dataset'], entry['split'], entry['num_examples']) == ('digits', 'test', 30)
+    # All test images are the first 500: the closed form of the table and the sum of its parts
+    kl = tests[entry['seed'], entry['method']]['kl']
+    if entry['method'] != 'shuffled':  # which example another reads depends on the chunks
+      assert entry['kl'] == pytest.approx(kl, rel=1e-5)
+    assert sum(entry['kl_per_dim']) == pytest.approx(entry['kl'], rel=1e-4)
+    assert entry['mutual_information'] + entry['aggregate_kl'] == pytest.approx(entry['kl'])
+    assert entry['latent_dim'] == len(entry['kl_per_dim']) == 8 >= entry['active_units']
+    assert entry['sbc']['num_simulations'] == 200 and 0 < entry['sbc']['coverage'] <= 1
+    assert (entry['modulation'] is None) == (entry['method'] == 'base')
+
+
 def test_page_and_provenance(workdir, results):
   page = (workdir / 'report.html').read_text()
   assert 'reduced' in page and 'data:image/png' in page
@@ -119,7 +136,7 @@ def test_again_it_only_evaluates_and_finds_the_same(workdir, results):
   launch(*TINY, f'--workdir={workdir}')
   assert (workdir / 'metrics.jsonl').read_bytes() == before
   again = json.loads((workdir / 'results.json').read_text())
-  assert (again['rows'], again['curves']) == (results['rows'], results['curves'])
+  assert all(again[key] == results[key] for key in ('rows', 'curves', 'diagnostics'))
 
 
 @pytest.mark.parametrize(

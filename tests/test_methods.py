@@ -75,6 +75,10 @@ def test_methods_families_and_modulations_share_a_table(tmp_path):
     assert gap['amortization_gap'] == pytest.approx(gap['elbo_optimal'] - gap['elbo'], abs=1e-4)
     assert gap['amortization_gap'] >= 0
   trained = {name: count['trained'] for name, count in results['num_parameters'].items()}
+  measured = {entry['method']: entry for entry in results['diagnostics']}
+  assert [name for name in names if measured[name]['mutual_information'] is None] == ['iaf']
+  assert [name for name in names if measured[name]['modulation']] == ['instance_adaptive', 'film']
+  assert [name for name in names if not measured[name]['kl_per_dim_exact']] == names[3:5]
   assert trained['svi'] == 0 < trained['full_covariance'] < trained['film'] < trained['base']
 
 
@@ -100,6 +104,7 @@ def test_cost_is_measured_for_every_number_of_steps(tmp_path):
   # The prior is the same for both that start there
   assert points['svi', 0]['elbo'] == pytest.approx(points['iterative', 0]['elbo'], rel=1e-4)
   assert points['svi', 4]['elbo'] > points['svi', 0]['elbo']
+  assert [entry['method'] for entry in results['diagnostics']] == list(methods)
 
 
 @pytest.mark.slow
@@ -117,6 +122,9 @@ def test_synthetic_methods_are_evaluated_exactly(tmp_path):
   evidence = np.mean([synthetic.log_evidence(example) for example in x])
   assert results['references']['log_evidence'] == pytest.approx(float(evidence), rel=1e-4)
   assert all(row['elbo_mean'] < evidence for row in results['rows'])
+  assert [entry['method'] for entry in results['diagnostics']] == list(found)
+  for entry in results['diagnostics']:
+    assert (entry['modulation'] is not None) == entry['method'].startswith('energy')
 
 
 @pytest.mark.parametrize(

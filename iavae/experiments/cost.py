@@ -150,6 +150,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, console: Console) -> dict:
     'dataset': images.name,
     'protocol': images.protocol,
     'preset': image_models.preset_label(config),
+    'diagnostics': image_rows.diagnose(config, rows, params, images, config.seed),
     'num_examples': len(images.test[: config.cost.num_examples]),
     'batch_size': len(images.test[:AT_ONCE]),
     'seconds': {name: trained.seconds for name, trained in fitted.items()},

@@ -84,6 +84,7 @@ CHECKS: dict[str, config_lib.Check] = {
   'evaluation.num_samples': config_lib.NATURAL,
   'evaluation.iwae_samples': config_lib.NATURAL,
   'evaluation.gap_examples': _COUNT,
+  'evaluation.diagnostic_examples': _COUNT,
   'cost.methods': _ROWS,
   'cost.num_steps': (
     lambda v: v != () and config_lib.increasing(0)[0](v),

@@ -1,4 +1,4 @@
-"""Rows of an image experiment: how is each method compiled, and trained for a seed?"""
+"""Rows of an image experiment: how is each method compiled, trained and diagnosed for a seed?"""
 
 import pathlib
 from typing import Any, NamedTuple
@@ -9,15 +9,18 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from iavae import data, fit, parallel
+from iavae.diagnostics import make_measure
 from iavae.evaluate import make_evaluate
-from iavae.experiments import image_variants
+from iavae.experiments import image_models, image_variants
 from iavae.experiments.image_models import Images
 from iavae.experiments.image_variants import Variant
 from iavae.gaps import make_amortization_gap
 from iavae.inference import amortized
 from iavae.rng import purpose_rng
+from iavae.types import Params
 
 BASE = 'base'
+NUM_SIMULATIONS = {False: 500, True: 200}  # for the calibration; is the decoder autoregressive?
 
 
 class Row(NamedTuple):
@@ -27,6 +30,7 @@ class Row(NamedTuple):
   program: fit.Program
   evaluate: Any
   measure_gap: Any
+  measure: Any
 
 
 def others(config: ConfigDict) -> tuple[str, ...]:
@@ -98,7 +102,13 @@ def make_rows(
       samples_at_once=samples_at_once,
     )
     measure_gap = make_amortization_gap(images.model, variant.method, at_once=at_once)
-    rows[name] = Row(variant, program, evaluate, measure_gap)
+    measure = make_measure(
+      images.model,
+      variant.method,
+      at_once=at_once,
+      num_simulations=NUM_SIMULATIONS[images.model.decode is None],
+    )
+    rows[name] = Row(variant, program, evaluate, measure_gap, measure)
   return rows
 
 
@@ -129,3 +139,31 @@ def train_seed(
     if name == BASE:
       base = fitted[BASE].params
   return fitted
+
+
+def labels(config: ConfigDict, images: data.Dataset, method: str, seed: int) -> dict[str, Any]:
+  """What is said of every number of a method and seed."""
+  return {
+    'dataset': images.name,
+    'protocol': images.protocol,
+    'preset': image_models.preset_label(config),
+    'method': method,
+    'seed': seed,
+  }
+
+
+def diagnose(
+  config: ConfigDict,
+  rows: dict[str, Row],
+  params: dict[str, Params],
+  images: data.Dataset,
+  seed: int,
+) -> list[dict[str, Any]]:
+  """`diagnostics.make_measure` of every row on the first test images; [] if there are too few."""
+  x, rng = images.test[: config.evaluation.diagnostic_examples], purpose_rng(seed, 'diagnostics')
+  if len(x) < 2:
+    return []
+  return [
+    labels(config, images, name, seed) | {'split': 'test'} | row.measure(params[name], x, rng)
+    for name, row in rows.items()
+  ]

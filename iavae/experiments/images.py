@@ -9,7 +9,6 @@ Differs from the paper: the ELBO has a closed-form KL and 10 draws of z, not one
 
 import json
 import pathlib
-from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -27,16 +26,6 @@ from iavae.workdir import write_arrays, write_text
 __all__ = ['CHECKS', 'check', 'run']
 
 
-def _labels(config: ConfigDict, images: data.Dataset, method: str, seed: int) -> dict[str, Any]:
-  return {
-    'dataset': images.name,
-    'protocol': images.protocol,
-    'preset': image_models.preset_label(config),
-    'method': method,
-    'seed': seed,
-  }
-
-
 def _evaluate_seed(
   config: ConfigDict,
   rows: dict[str, Row],
@@ -51,7 +40,7 @@ def _evaluate_seed(
       # The same noise for all methods of a seed: differences between them are paired
       rng = purpose_rng(seed, 'evaluate', split)
       metrics = row.evaluate(params[name], getattr(images, split), rng)
-      labels = _labels(config, images, name, seed) | {'split': split}
+      labels = image_rows.labels(config, images, name, seed) | {'split': split}
       found.append(image_evaluation.make_row(metrics, config.evaluation.iwae_samples, labels))
       elbos[name] = metrics['elbo']  # of the test set in the end
   return found, elbos
@@ -79,7 +68,7 @@ def _gaps_of_seed(
     if name == BASE:
       of_base = gap['elbo_optimal']
     means = {key: float(np.mean(values, dtype=np.float64)) for key, values in gap.items()}
-    found.append(_labels(config, images, name, seed) | {'num_examples': len(x)} | means)
+    found.append(image_rows.labels(config, images, name, seed) | {'num_examples': len(x)} | means)
   return found
 
 
@@ -114,7 +103,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, console: Console) -> dict:
   first = load_data(config, config.seed)
   images = image_models.make_images(config, first.train.shape[1:])
   rows = image_rows.make_rows(config, images, num_train=len(first.train), resample=first.resample)
-  table, gaps, curves, elbos, seconds = [], [], {}, {}, {}
+  table, gaps, diagnosed, curves, elbos, seconds = [], [], [], {}, {}, {}
   for seed in range(config.seed, config.seed + config.num_seeds):
     of_seed = first if seed == config.seed else load_data(config, seed)
     fitted = image_rows.train_seed(rows, of_seed, seed, workdir, console)
@@ -122,6 +111,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, console: Console) -> dict:
     found, of_methods = _evaluate_seed(config, rows, params, of_seed, seed)
     table += found
     gaps += _gaps_of_seed(config, rows, params, of_seed, seed)
+    diagnosed += image_rows.diagnose(config, rows, params, of_seed, seed)
     for name, trained in fitted.items():
       curves.setdefault(name, []).append(trained.validation_elbo.tolist())
       seconds.setdefault(name, []).append(trained.seconds)
@@ -133,6 +123,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, console: Console) -> dict:
     'rows': table,
     'comparisons': image_evaluation.compare(table, config.method),
     'gaps': gaps,
+    'diagnostics': diagnosed,
     'curves': curves,
     **_costs(rows, images.shape, seconds),
     'data': {f'num_{s}': len(getattr(first, s)) for s in ('train', 'validation', 'test')}

@@ -24,7 +24,7 @@ from iavae import ensemble, inference, networks, train
 from iavae.errors import ConfigError
 from iavae.experiments import synthetic_evaluation
 from iavae.experiments.synthetic_rows import check as check_rows
-from iavae.experiments.synthetic_rows import init_models, make_encoder, make_stage
+from iavae.experiments.synthetic_rows import diagnose, init_models, make_encoder, make_stage
 from iavae.inference import amortized, instance_adaptive
 from iavae.models import synthetic
 from iavae.modulation import LAYOUTS
@@ -232,6 +232,12 @@ def run(config: ConfigDict, workdir: pathlib.Path, console: Console) -> dict:
   if config.widths:
     run_stage(widths_stage(config, x))
   results, per_example = synthetic_evaluation.evaluate(config, x, z, stages)
+  pair = results['table3_pair']
+  adapted = pair['base'] * config.num_seeds + pair['seed']
+  results['diagnostics'] = [
+    diagnose(config, name, *stages[stage], index, x)
+    for name, stage, index in (('vae', 'pretrain', pair['base']), ('ia_vae', 'adapt', adapted))
+  ]
   write_text(workdir / 'results.json', json.dumps(results, indent=1, allow_nan=False) + '\n')
   write_arrays(workdir / 'per_example.npz', per_example)
   return results

@@ -125,7 +125,7 @@ def _table2(base: Metrics, adapted: Metrics, dead_units: np.ndarray, optimal: fl
   return rows
 
 
-def _median_index(values: np.ndarray) -> int:
+def median_index(values: np.ndarray) -> int:
   """The index of the (lower) median."""
   return int(np.argsort(values)[(len(values) - 1) // 2])
 
@@ -215,10 +215,10 @@ def _to_json(value: Any) -> Any:
 
 def _pair(metrics: dict[str, Metrics], num_seeds: int) -> dict[str, int]:
   """The models of Table 3: the base of median ELBO and, of its IA-VAEs, that of median ELBO."""
-  base = _median_index(metrics['pretrain']['elbo'])
+  base = median_index(metrics['pretrain']['elbo'])
   return {
     'base': base,
-    'seed': _median_index(metrics['adapt']['elbo'].reshape(-1, num_seeds)[base]),
+    'seed': median_index(metrics['adapt']['elbo'].reshape(-1, num_seeds)[base]),
   }
 
 

@@ -105,7 +105,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, console: Console) -> dict:
   bases = _train(config, base, x, workdir, console)
   with jax.enable_x64(True):
     live = evaluation.dead_units(config, bases.params, evaluation.to_float64(x)) == 0
-  rows, training = [], 0.0
+  rows, diagnosed, training = [], [], 0.0
   began = time.perf_counter()
   for name, stage in itertools.chain([(BASE, base)], _stages(config, x, bases.params)):
     before = time.perf_counter()
@@ -114,6 +114,8 @@ def run(config: ConfigDict, workdir: pathlib.Path, console: Console) -> dict:
     with jax.enable_x64(True):
       elbos = _elbos(stage.method, *evaluation.to_float64((trained.params, x)), config)
     rows.append(_row(name, stage, trained, elbos, live))
+    median = evaluation.median_index(elbos)
+    diagnosed.append(synthetic_rows.diagnose(config, name, stage, trained, median, x))
     console.print(f'{name:<18} ELBO {rows[-1]["elbo_mean"]:.3f}', highlight=False)
     jax.clear_caches()
   with jax.enable_x64(True):
@@ -122,6 +124,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, console: Console) -> dict:
   evaluating = time.perf_counter() - began - training
   results = {
     'rows': rows,
+    'diagnostics': diagnosed,
     'references': {name: float(values.mean()) for name, values in per_example.items()},
     # Of the training of a run that was resumed, too
     'seconds': {'total': evaluating + sum(row['seconds'] for row in rows)},

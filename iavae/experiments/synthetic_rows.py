@@ -14,7 +14,7 @@ import jax
 from ml_collections import ConfigDict
 
 from iavae import config as config_lib
-from iavae import hypernetworks, inference, layers, networks, posteriors, train
+from iavae import diagnostics, hypernetworks, inference, layers, networks, posteriors, train
 from iavae.errors import ConfigError
 from iavae.models import synthetic
 from iavae.rng import model_rngs, purpose_rng
@@ -39,6 +39,7 @@ SIZES: dict[str, dict[str, Any]] = {
   'gates': _TRUNK,
   'gradient': _TRUNK | {'num_steps': 1},
 }
+NUM_DIAGNOSED = 500  # examples
 CONDITIONS = {'': 'x', 'static': 'zeros', 'shuffled': 'other'}
 MODULATIONS = tuple(name for name in hypernetworks.names() if name != 'layerwise')
 
@@ -121,3 +122,13 @@ def make_stage(
     own['encoder'] = layers.grown(bases['inference']['encoder'], own['encoder'])
   params = {**params, 'inference': own}
   return train.Stage(stage, method, params, frozen, config.training.max_epochs)
+
+
+def diagnose(
+  config: ConfigDict, name: str, stage: train.Stage, trained: train.Trained, index: int, x: Array
+) -> dict[str, Any]:
+  """`diagnostics.measure` of one of a row's models, on the first examples of x: [N, 3]."""
+  params = jax.tree.map(lambda leaf: leaf[index], trained.params)
+  model, rng = synthetic.make(config.data.noise_scale), purpose_rng(config.seed, 'diagnostics')
+  found = diagnostics.measure(model, stage.method, params, x[:NUM_DIAGNOSED], rng)
+  return {'method': name, 'seed': config.seed, 'model': index} | found

@@ -120,16 +120,16 @@ def _modulated(parts: _Parts, psi: Params, base: Params, x: Array, told: Array) 
 
 def _run(
   parts: _Parts, params: Params, x: Array, rng: Array, beta: Array | float
-) -> tuple[Heads, Array | float]:
-  """The last heads, and the sum of the terms of those before them that depend on psi."""
+) -> tuple[Heads, Array, Array | float]:
+  """The last heads, what h read last, and the sum of the earlier terms that depend on psi."""
   base, reads_gradient = params['inference']['encoder'], parts.h.reads == 'gradient'
   heads, total = parts.encoder.apply(base, x) if reads_gradient else {}, 0.0
   for i, psi in enumerate(parts.psis(params)):
     rng_step = jax.random.fold_in(rng, i) if reads_gradient else rng
     told, term = _read(parts, params, heads, x, rng_step, beta)
-    total += term if i else 0.0
-    heads = _modulated(parts, psi, base, x, CONDITIONS[parts.condition](told))
-  return heads, total
+    told, total = CONDITIONS[parts.condition](told), total + (term if i else 0.0)
+    heads = _modulated(parts, psi, base, x, told)
+  return heads, told, total
 
 
 def make(
@@ -172,12 +172,16 @@ def make(
   def infer(params: Params, x: Array, rng: Array) -> Posterior:
     return family.posterior(params['inference'], _run(parts, params, x, rng, 1.0)[0])
 
+  def modulation(params: Params, x: Array, rng: Array) -> Params:
+    _, told, _ = _run(parts, params, x, rng, 1.0)
+    return parts.h.modulation(parts.psis(params)[-1], params['inference']['encoder'], told)
+
   def loss_of_steps(
     params: Params, x: Array, rng: Array, beta: Array | float = 1.0
   ) -> tuple[Array, Metrics]:
     rng_steps, rng_loss = jax.random.split(rng)
-    heads, total = _run(parts, params, x, rng_steps, beta)
+    heads, _, total = _run(parts, params, x, rng_steps, beta)
     return loss_of_last(model, family, params, (heads, total, h.num_steps), x, rng_loss, beta)
 
   loss = loss_of_steps if h.num_steps > 1 else bound_loss(model, infer, estimator)
-  return InferenceMethod(init=init, infer=infer, loss=loss)
+  return InferenceMethod(init=init, infer=infer, loss=loss, modulation=modulation)

@@ -4,7 +4,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from iavae.figures import BLUE, GRAY, GREEN, INK, ORANGE, PURPLE, RED, SKY, plain
-from iavae.reports import labels
+from iavae.reports import labels, latents
 from iavae.reports.labels import Group
 from iavae.reports.record import PerExample, Report, Shown
 from iavae.tables import Results, Table, number
@@ -117,6 +117,7 @@ def figure(results: Results, per_example: PerExample) -> Figure:
   return drawn
 
 
+_LATENTS = latents.make(_label, lambda results: f': {_name(results)}')
 REPORT = Report(
   command='python launch.py --config=configs/<data set>.py --config.experiment=cost',
   needed=('points', 'num_examples', 'data', 'seconds', 'provenance'),
@@ -125,8 +126,8 @@ REPORT = Report(
     'One decoder, every method trained with it frozen, then refined at test time. All values in '
     'nats.'
   ),
-  findings=findings,
-  tables=(elbos, points),
+  findings=lambda results: findings(results) + _LATENTS.findings(results),
+  tables=(elbos, points, _LATENTS.carried, _LATENTS.modulations),
   summary=(elbos, points),
   figures={
     'cost': Shown(

@@ -49,7 +49,7 @@ def table_4(results: Results) -> Table:
   columns = ('method', 'seeds', 'ELBO', 'KL', 'log-likelihood', _iwae(results))
   cost = ('trained params', 'all params', 'training seconds')
   return Table(
-    f'{"Table 4. " if is_papers and experiment != "methods" else ""}Test ELBO{_where(results)}',
+    f'{"Table 4. " if is_papers and experiment != "methods" else ""}Test ELBO{where(results)}',
     (*columns, *((header,) if any(published) else ()), *cost),
     rows,
     'Test data, nats: mean ± sd over seeds of means over examples; IWAE with the number of samples '
@@ -75,7 +75,7 @@ def differences(results: Results) -> Table:
     for other, entry in numbers.against_others(results, group, metric).items()
   )
   return Table(
-    f'{name} against every other method{_where(results)}',
+    f'{name} against every other method{where(results)}',
     (f'{name}: test', 'difference', '95% CI', 'p', 'p, Holm', 'test', 'd_z', 'seeds'),
     rows,
     _DIFFERENCES if rows else _NOTHING,
@@ -96,7 +96,7 @@ def origins(results: Results) -> Table:
       rows.append((named, *_difference(entry), _p(entry['p_value']), part, other))
   name = labels.label(results, labels.adapted(results))
   return Table(
-    f'Where the gain comes from{_where(results)}',
+    f'Where the gain comes from{where(results)}',
     ('method', 'ELBO above the base', '95% CI', 'p', f'share of {name}', 'IWAE above the base'),
     tuple(rows),
     _NOTHING
@@ -130,7 +130,7 @@ def amortization(results: Results) -> Table:
       share = f'{fmean(closed):.0%}' if closed and method != labels.BASE else ''
       rows.append((_named(results, group, method), elbo, best, gap, share))
   return Table(
-    f'Amortization gap{_where(results)}',
+    f'Amortization gap{where(results)}',
     ('method', 'ELBO', 'best ELBO of the family', 'amortization gap', "of the base's gap, closed"),
     tuple(rows),
     'Nats, mean ± sd over seeds; no gap was measured (--config.evaluation.gap_examples).'
@@ -155,7 +155,7 @@ def validation(results: Results) -> Table:
       rows.append((named, *means, change, *above))
   above = ('validation: above the base', 'test: above the base')
   return Table(
-    f'Validation next to test{_where(results)}',
+    f'Validation next to test{where(results)}',
     ('method', 'validation ELBO', 'test ELBO', 'validation minus test', *above),
     tuple(rows),
     'Nats, mean ± sd over seeds. Checkpoints are chosen by validation ELBO, which flatters it; the '
@@ -168,7 +168,8 @@ def _present(results: Results, group: Group) -> list[str]:
   return [m for m in present if numbers.by_seed(results, group, m, 'elbo')]
 
 
-def _where(results: Results) -> str:
+def where(results: Results) -> str:
+  """': ' and every data set, protocol and preset of the rows, for a title."""
   return f': {"; ".join(group.name for group in numbers.groups(results))}'
 
 

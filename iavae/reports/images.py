@@ -3,11 +3,12 @@
 from iavae.reports import image_figures as figures
 from iavae.reports import image_numbers as numbers
 from iavae.reports import image_tables as tables
-from iavae.reports import labels
+from iavae.reports import labels, latents
 from iavae.reports.image_findings import findings
 from iavae.reports.record import Report, Shown
 from iavae.tables import Results
 
+_LATENTS = latents.make(labels.label, tables.where)
 _FIGURES = {
   'gains': Shown(
     tables.origins,
@@ -34,6 +35,10 @@ _FIGURES = {
     'from scratch, the first epochs may leave the panel. Right: above the base VAE of the seed.',
   ),
 }
+
+
+def _findings(results: Results) -> list[str]:
+  return findings(results) + _LATENTS.findings(results)
 
 
 def _title(results: Results) -> str:
@@ -72,14 +77,16 @@ REPORT = Report(
   needed=('rows', 'comparisons', 'curves', 'num_parameters', 'seconds', 'data', 'provenance'),
   title=_title,
   lead=_lead,
-  findings=findings,
+  findings=_findings,
   tables=(
     tables.table_4,
     tables.origins,
     tables.amortization,
     tables.differences,
     tables.validation,
+    _LATENTS.carried,
+    _LATENTS.modulations,
   ),
-  summary=(tables.table_4, tables.differences, tables.amortization),
+  summary=(tables.table_4, tables.differences, tables.amortization, _LATENTS.carried),
   figures=_FIGURES,
 )

@@ -1,5 +1,6 @@
 """What shows the results of the synthetic experiment (arXiv:2604.06796, section 5.1)?"""
 
+from iavae.reports import latents
 from iavae.reports import synthetic_figures as figures
 from iavae.reports import synthetic_tables as tables
 from iavae.reports.record import Report, Shown
@@ -37,6 +38,7 @@ _FIGURES = {
   ),
 }
 
+_LATENTS = latents.make(lambda results, method: tables.LABELS[method])
 REPORT = Report(
   command='python launch.py --config=configs/synthetic.py',
   needed=('table2', 'table3', 'table3_pair', 'references', 'refinement', 'seconds', 'provenance'),
@@ -45,7 +47,7 @@ REPORT = Report(
     'Instance-Adaptive Parametrization for Amortized Variational Inference (arXiv:2604.06796), '
     'section 5.1, reproduced and controlled. All values in nats.'
   ),
-  findings=findings,
+  findings=lambda results: findings(results) + _LATENTS.findings(results),
   tables=(
     tables.agreement,
     tables.table_2,
@@ -54,6 +56,8 @@ REPORT = Report(
     tables.references,
     tables.controls,
     tables.refinement,
+    _LATENTS.carried,
+    _LATENTS.modulations,
   ),
   summary=(tables.agreement, tables.controls),
   figures=_FIGURES,

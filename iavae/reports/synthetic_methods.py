@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from iavae.figures import BLUE, GRAY, INK, ORANGE, plain
-from iavae.reports import labels
+from iavae.reports import labels, latents
 from iavae.reports.record import PerExample, Report, Shown
 from iavae.tables import Results, Table, number, spread
 
@@ -94,6 +94,7 @@ def figure(results: Results, per_example: PerExample) -> Figure:
   return drawn
 
 
+_LATENTS = latents.make(lambda results, method: _label({'method': method}))
 REPORT = Report(
   command='python launch.py --config=configs/synthetic.py --config.experiment=synthetic_methods',
   needed=('rows', 'references', 'seconds', 'provenance'),
@@ -102,8 +103,8 @@ REPORT = Report(
     'z in R^2, x = (z1, z2, z1 + z2 + z1 z2) + noise (arXiv:2604.06796, section 4.1): the '
     'posterior is known, so every gap is. All values in nats.'
   ),
-  findings=findings,
-  tables=(rows,),
+  findings=lambda results: findings(results) + _LATENTS.findings(results),
+  tables=(rows, _LATENTS.carried, _LATENTS.modulations),
   summary=(rows,),
   figures={
     'methods': Shown(
