@@ -152,9 +152,9 @@ def entropy_loss(
 ) -> tuple[Array, Metrics]:
   """Minus the one-sample ELBO of a posterior with its entropy, not its KL, weighted by beta.
 
-  -E_q [log p(x, z) - beta log q(z)]    (Cremer et al., arXiv:1801.03558, section 5.2), in nats: at
-  beta = 0 any q is best at the mode of the posterior, and as beta rises it spreads from there. The
-  gradient is that of the draw, without path derivative, for all families.
+  -E_q [log p(x, z) - beta log q(z)], in nats    (Cremer et al., arXiv:1801.03558, 'Annealing
+  Entropy'): at beta = 0 the best q is a point, the mode of the posterior, from which it spreads as
+  beta rises. The gradient is that of the draw, without path derivative, for all families.
 
   Args: as `posterior_loss`.
 

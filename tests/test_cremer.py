@@ -12,7 +12,7 @@ from configs import cremer as keys
 from configs import cremer_fashion, cremer_mnist
 from iavae import config as config_lib
 from iavae import poster, report
-from iavae.experiments import cremer, cremer_claims
+from iavae.experiments import cremer, cremer_claims, cremer_models
 from iavae.experiments.image_checks import load_images
 from iavae.reports import cremer as cremer_report
 from iavae.reports import cremer_verdicts
@@ -108,11 +108,11 @@ def test_models_differ_in_what_their_names_say():
   """Encoder, family and annealing; one start for those of one shape, by shapes only."""
   config = cremer_mnist.get_config()
   shapes, hyperparameters = {}, {}
-  for name, variant in cremer.MODELS.items():
-    _, method = cremer.make_method(config, variant, (28, 28, 1))
+  for name, variant in cremer_models.MODELS.items():
+    _, method = cremer_models.make_method(config, variant, (28, 28, 1))
     params = jax.eval_shape(method.init, jax.random.key(0), jnp.zeros((28, 28, 1)))
     shapes[name] = jax.tree.map(lambda a: a.shape, params)
-    hyperparameters[name] = cremer._hyperparameters(config, variant, 50_000)
+    hyperparameters[name] = cremer_models._hyperparameters(config, variant, 50_000)
   encoder = shapes['regular_ffg']['inference']['encoder']
   assert {name: layer['kernel'] for name, layer in encoder.items()} == {
     'hidden_0': (784, 200),
@@ -146,7 +146,7 @@ def test_every_config_is_sensible_and_finds_its_images(file, name, folder, prese
   config_lib.validate(config, cremer.CHECKS)
   assert set(config_lib.flatten(config)) == set(cremer.CHECKS)
   assert config.data.protocol == poster.PROTOCOLS[name]
-  assert config.models == tuple(cremer.MODELS) == tuple(cremer_report.MODELS)
+  assert config.models == tuple(cremer_models.MODELS) == tuple(cremer_report.MODELS)
   assert config.preset == (preset or 'full')
   directory = ROOT.parent / 'shared' / 'data' / folder
   if not directory.exists():
@@ -231,7 +231,7 @@ def made_up(dataset, columns):
   found = []
   for name, levels in columns.items():
     column = {'name': name, 'split': 'train', 'num_examples': 2} | levels
-    found.append(column | cremer_claims.gaps(column, cremer.MODELS[name].posterior))
+    found.append(column | cremer_claims.gaps(column, cremer_models.MODELS[name].posterior))
   of = {column['name']: column for column in found}
   return {
     'columns': [cremer_claims.summarize(column) for column in found],

@@ -13,6 +13,7 @@ from iavae import config as config_lib
 from iavae import data, epochs, parallel
 from iavae.errors import ConfigError
 from iavae.evaluate import make_evaluate
+from iavae.experiments.cremer_models import Trained
 from iavae.gaps import make_amortization_gap
 from iavae.rng import purpose_rng
 from iavae.types import Array, InferenceMethod, Params, Posterior
@@ -60,15 +61,12 @@ def _mean_field(method: InferenceMethod) -> InferenceMethod:
 
 def measure(
   config: ConfigDict,
-  trained: Mapping[str, Any],
+  trained: Mapping[str, Trained],
   images: data.Dataset,
   workdir: pathlib.Path,
   console: Console,
 ) -> list[dict[str, Any]]:
   """What is known of each model: bounds and the evidence of every image, [N] in nats.
-
-  Args:
-    trained: name -> cremer.Trained.
 
   Returns:
     One dict a model: 'name', 'split', 'num_examples', and [N] each 'log_evidence',
