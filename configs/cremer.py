@@ -64,7 +64,7 @@ def _training() -> ConfigDict:
   config.num_epochs = 3280
   config.batch_size = 100  # images
   config.learning_rate = 1e-3  # of Adam, at first
-  config.schedule = 'burda'  # 10^(-i/7) for 3^i of 3,280 parts; or 'cosine', 'constant'
+  config.schedule = 'burda'  # 10^(-i/7) for 3^i of 3,280 parts; or 'cosine'
   config.adam_eps = 1e-4  # added to the root of the second moment
   config.annealing_epochs = 400  # in which the weight of the entropy grows from 0 to 1
   config.precision = 'float32'  # or 'bfloat16', of kernels in training

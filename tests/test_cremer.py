@@ -168,7 +168,7 @@ def test_every_config_is_sensible_and_finds_its_images(file, name, folder, prese
     ('--config.models=()', '--config.models=() is not a tuple of different names'),
     (
       '--config.training.schedule=burdas',
-      "schedule='burdas' is not one of constant, cosine, burda",
+      "schedule='burdas' is not one of cosine, burda",
     ),
     ('--config.training.annealing_epochs=0', 'annealing_epochs=0 is not a whole number from 1'),
     ('--config.gaps.num_examples=1', 'num_examples=1 is not a whole number above 1'),

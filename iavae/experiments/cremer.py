@@ -39,7 +39,7 @@ CHECKS: dict[str, config_lib.Check] = {
   'flow.context_dim': config_lib.NATURAL,
   'training.num_epochs': config_lib.NATURAL,
   'training.learning_rate': config_lib.POSITIVE,
-  'training.schedule': config_lib.one_of('constant', *optimizers.SCHEDULES),
+  'training.schedule': config_lib.one_of(*optimizers.SCHEDULES),
   'training.adam_eps': config_lib.POSITIVE,
   'training.annealing_epochs': config_lib.NATURAL,
   **cremer_gaps.CHECKS,
@@ -86,7 +86,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, console: Console) -> dict:
     f'{one["name"]}/{key}': values
     for one in found
     for key, values in one.items()
-    if isinstance(values, np.ndarray)
+    if isinstance(values, np.ndarray) and not np.isnan(values).any()
   }
   write_arrays(workdir / 'per_example.npz', per_example)
   write_text(workdir / 'results.json', json.dumps(results, indent=2, allow_nan=False) + '\n')

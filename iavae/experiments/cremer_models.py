@@ -68,7 +68,6 @@ def make_method(
 def _hyperparameters(config: ConfigDict, variant: Variant, num_train: int) -> fit.Hyperparameters:
   options = config.training
   num_steps = options.num_epochs * (num_train // options.batch_size)
-  is_constant = options.schedule == 'constant'
   return fit.Hyperparameters(
     num_epochs=options.num_epochs,
     batch_size=options.batch_size,
@@ -77,8 +76,8 @@ def _hyperparameters(config: ConfigDict, variant: Variant, num_train: int) -> fi
     warmup_epochs=options.annealing_epochs if variant.is_annealed else 0,
     precision=options.precision,
     micro_batch=options.batch_size,
-    decay_steps=0 if is_constant else num_steps,
-    schedule='cosine' if is_constant else options.schedule,
+    decay_steps=num_steps,
+    schedule=options.schedule,
     eps=options.adam_eps,
     warmup_start=0.0,
   )
