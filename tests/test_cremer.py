@@ -12,6 +12,7 @@ from configs import cremer as keys
 from configs import cremer_fashion, cremer_mnist
 from iavae import config as config_lib
 from iavae import poster, report
+from iavae.command_line import parse
 from iavae.experiments import cremer, cremer_claims, cremer_models
 from iavae.experiments.image_checks import load_images
 from iavae.reports import cremer as cremer_report
@@ -182,6 +183,14 @@ def test_bad_input_is_refused_in_one_line(override, message, tmp_path, capfd):
   err = capfd.readouterr().err
   assert code == 2 and message in err and err.count('\n') == 1
   assert not (tmp_path / 'never').exists()
+
+
+def test_which_models_are_trained_changes_no_number():
+  path = f'--config={ROOT / "configs" / "cremer_mnist.py"}:reduced'
+  flags = ["--config.models=('large_ffg',)", '--config.gaps.num_examples=9']
+  config, workdir = parse(['launch.py', path, *flags])
+  assert config.changed == ('gaps.num_examples',)
+  assert workdir.name == 'cremer_mnist-reduced'
 
 
 def test_an_unknown_preset_is_refused_with_a_suggestion(capfd):
