@@ -110,7 +110,7 @@ def _inference_options(method: str) -> ConfigDict:
   )
 
 
-def _data() -> ConfigDict:
+def data_section() -> ConfigDict:
   """Which images."""
   config = ConfigDict()
   config.name = ''
@@ -232,7 +232,7 @@ def get_config(method: str = 'instance_adaptive') -> ConfigDict:
   config.num_seeds = 10  # pairs of base VAE and adapted model
   config.controls = CONTROLS
   config.methods = METHODS  # also families and modulations, by name
-  config.data = _data()
+  config.data = data_section()
   config.model = _model()
   config.flow = _flow()
   config.hypernetwork = _hypernetwork()

@@ -147,7 +147,27 @@ def antithetic_loss(
   return _weigh(log_likelihood, kl, beta)
 
 
-ESTIMATORS = {'standard': posterior_loss, 'antithetic': antithetic_loss}
+def entropy_loss(
+  model: GenerativeModel, params: Params, posterior: Posterior, x: Array, rng: Array, beta: Array
+) -> tuple[Array, Metrics]:
+  """Minus the one-sample ELBO of a posterior with its entropy, not its KL, weighted by beta.
+
+  -E_q [log p(x, z) - beta log q(z)], in nats    (Cremer et al., arXiv:1801.03558, 'Annealing
+  Entropy'): at beta = 0 the best q is a point, the mode of the posterior, from which it spreads as
+  beta rises. The gradient is that of the draw, without path derivative, for all families.
+
+  Args: as `posterior_loss`.
+
+  Returns:
+    ([], {'elbo': [], 'kl': []}), the metrics at beta = 1, from the draw.
+  """
+  z, log_prob = posterior.sample_and_log_prob(rng)
+  log_likelihood, log_prior = model.log_likelihood(params, x, z), model.log_prior(params, z)
+  metrics = {'elbo': log_likelihood + log_prior - log_prob, 'kl': log_prob - log_prior}
+  return beta * log_prob - log_likelihood - log_prior, metrics
+
+
+ESTIMATORS = {'standard': posterior_loss, 'antithetic': antithetic_loss, 'entropy': entropy_loss}
 
 
 def bound_loss(
@@ -158,7 +178,7 @@ def bound_loss(
   """The loss that most methods share: `posterior_loss` of what `infer` returns.
 
   Args:
-    estimator: 'standard', or 'antithetic' for `antithetic_loss`.
+    estimator: 'standard', 'antithetic' for `antithetic_loss`, or 'entropy' for `entropy_loss`.
 
   Returns:
     loss(params, x, rng, beta) -> ([], {'elbo': [], 'kl': []}), all in nats.

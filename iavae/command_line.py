@@ -19,8 +19,9 @@ from iavae.errors import ConfigError
 
 # What may differ between runs whose numbers are compared
 _HARMLESS = (
-  *('seed', 'num_seeds', 'experiment', 'controls', 'methods', 'evaluation.gap_examples'),
-  *('evaluation.diagnostic_examples', 'data.directory', 'training.micro_batch'),
+  *('seed', 'num_seeds', 'experiment', 'controls', 'methods', 'models'),
+  *('evaluation.gap_examples', 'evaluation.diagnostic_examples'),
+  *('data.directory', 'training.micro_batch'),
 )
 CACHE = pathlib.Path(os.environ.get('XDG_CACHE_HOME', '~/.cache')).expanduser() / 'iavae' / 'xla'
 

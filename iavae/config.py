@@ -90,7 +90,7 @@ def validate(config: ConfigDict, checks: dict[str, Check]) -> None:
 
   Args:
     checks: dotted key -> (predicate, what it asks for in words), for every key of the config but
-      those of config.inference, the hyperparameters of config.method.
+      those of config.inference, the hyperparameters of config.method, if it has one.
 
   Raises:
     ConfigError: one line for each bad value, each missing and each unknown key, or for an unknown
@@ -117,6 +117,8 @@ def validate(config: ConfigDict, checks: dict[str, Check]) -> None:
       problems.append(f'--config.{key}={value!r} is not {asked}')
   if problems:
     raise ConfigError('\n'.join(problems))
+  if 'method' not in config:
+    return
   try:
     inference.find(config.method)
   except ValueError as error:

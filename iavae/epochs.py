@@ -20,9 +20,12 @@ def binarize(images: Array, rng: Array) -> Array:
   return (jax.random.uniform(rng, images.shape) * 255 < images).astype(jnp.float32)
 
 
-def warm_up(step: Array, num_steps: int) -> Array:
-  """The KL weight beta: .1 at first, 1 / num_steps more each step, until 1 (arXiv:1802.02550)."""
-  return jnp.minimum(0.1 + step / num_steps, 1.0) if num_steps else jnp.ones(())
+WARMUP_START = 0.1  # of beta, as in arXiv:1802.02550
+
+
+def warm_up(step: Array, num_steps: int, start: float = WARMUP_START) -> Array:
+  """The weight beta: `start` at first, 1 / num_steps more each step, until 1."""
+  return jnp.minimum(start + step / num_steps, 1.0) if num_steps else jnp.ones(())
 
 
 def make_epoch(
@@ -32,6 +35,7 @@ def make_epoch(
   batch_size: int,
   resample: bool,
   warmup_epochs: int,
+  warmup_start: float = WARMUP_START,
   num_epochs: int = 1,
   trains: Callable[..., dict[str, Array]] | None = None,
 ) -> Callable[..., tuple[Params, optax.OptState, Metrics]]:
@@ -44,6 +48,7 @@ def make_epoch(
     gradient: see `gradients.make_gradient`.
     resample: draw x ~ Bernoulli(images / 255) for every batch; else the images are 0 or 255.
     warmup_epochs: epochs in which beta grows by 1; see `warm_up`.
+    warmup_start: beta at first.
     num_epochs: of the stage, of which `trains` is told.
     trains: see `types.InferenceMethod`.
   """
@@ -55,7 +60,7 @@ def make_epoch(
     rng_binarize, rng_loss = jax.random.split(rng)
     batch = shard_batch(images)
     x = binarize(batch, rng_binarize) if resample else (batch > 127).astype(jnp.float32)
-    beta = warm_up(number, warmup_epochs * num_steps)
+    beta = warm_up(number, warmup_epochs * num_steps, warmup_start)
     params, opt_state = carry
     slope, metrics = gradient(params, frozen, x, jax.random.split(rng_loss, batch_size), beta)
     if trains is not None:

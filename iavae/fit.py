@@ -23,7 +23,7 @@ from iavae.errors import NonFiniteError
 from iavae.evaluate import make_evaluate
 from iavae.freezing import merge, partition
 from iavae.gradients import make_gradient
-from iavae.optimizers import make_optimizer
+from iavae.optimizers import ADAM_EPS, make_optimizer
 from iavae.parallel import replicate
 from iavae.rng import purpose_rng
 from iavae.terminal import stage_progress
@@ -31,7 +31,7 @@ from iavae.types import Array, GenerativeModel, InferenceMethod, Params
 
 
 class Hyperparameters(NamedTuple):
-  """How a stage trains; see configs/default.py."""
+  """How a stage trains; see configs/default.py, `make_optimizer` and `epochs.make_epoch`."""
 
   num_epochs: int
   batch_size: int
@@ -41,6 +41,9 @@ class Hyperparameters(NamedTuple):
   precision: str
   micro_batch: int
   decay_steps: int = 0
+  schedule: str = 'cosine'
+  eps: float = ADAM_EPS
+  warmup_start: float = epochs.WARMUP_START
 
 
 class Program(NamedTuple):
@@ -91,6 +94,8 @@ def make_program(
     hyperparameters.learning_rates,
     weight_decay=hyperparameters.weight_decay,
     decay_steps=hyperparameters.decay_steps,
+    schedule=hyperparameters.schedule,
+    eps=hyperparameters.eps,
   )
   gradient = make_gradient(
     model,
@@ -104,6 +109,7 @@ def make_program(
     batch_size=hyperparameters.batch_size,
     resample=resample,
     warmup_epochs=hyperparameters.warmup_epochs,
+    warmup_start=hyperparameters.warmup_start,
     num_epochs=hyperparameters.num_epochs,
     trains=method.trains,
   )

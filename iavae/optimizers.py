@@ -1,14 +1,38 @@
 """The optimizer of the image experiments: how does a gradient become a step?"""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from iavae.types import Array, Params
 
 RUNNING_RATE = 0.1  # of the running moments of batch normalization, PyTorch's momentum
+ADAM_EPS = 1e-8
+
+
+def cosine(num_steps: int) -> Callable[[Array], Array]:
+  """schedule(step) -> [], from 1 to 0 along a cosine."""
+  return optax.cosine_decay_schedule(1.0, num_steps)
+
+
+def burda(num_steps: int) -> Callable[[Array], Array]:
+  """schedule(step) -> [], 10^(-i / 7) for 3^i of 3,280 parts of the steps, i = 0, ..., 7.
+
+  The parts are the epochs of Burda et al. (arXiv:1509.00519, section 5).
+  """
+  # Rounded up here, as the product with a step would not fit in 32 bits
+  ends = np.array([-(-num_steps * (3**i - 1) // (3**8 - 1)) for i in range(1, 8)])
+
+  def schedule(step: Array) -> Array:
+    return 10.0 ** (-jnp.sum(step >= ends) / 7)
+
+  return schedule
+
+
+SCHEDULES = {'cosine': cosine, 'burda': burda}
 
 
 def _is_running(path: jax.tree_util.KeyPath) -> bool:
@@ -57,6 +81,8 @@ def make_optimizer(
   weight_decay: float = 0.0,
   max_norm: float = 5.0,
   decay_steps: int = 0,
+  schedule: str = 'cosine',
+  eps: float = ADAM_EPS,
 ) -> optax.GradientTransformation:
   """Adam with PyTorch's coupled weight decay, as both stages of IA-VAE use it.
 
@@ -66,19 +92,20 @@ def make_optimizer(
 
   Args:
     learning_rates: {'model': of the decoder, 'inference': of all else}.
-    decay_steps: the rates fall to 0 along a cosine in so many steps; 0: they are constant.
+    decay_steps: the rates fall in so many steps; 0: they are constant.
+    schedule: along which of SCHEDULES.
+    eps: what Adam adds to the root of the second moment.
   """
-  cosine = optax.cosine_decay_schedule(1.0, max(decay_steps, 1))
-  schedule = (optax.scale_by_schedule(cosine),) if decay_steps else ()
+  fall = (optax.scale_by_schedule(SCHEDULES[schedule](decay_steps)),) if decay_steps else ()
 
   def adam(rate: float) -> optax.GradientTransformation:
     decay = optax.add_decayed_weights(weight_decay)
-    return optax.chain(decay, optax.scale_by_adam(), optax.scale(-rate))
+    return optax.chain(decay, optax.scale_by_adam(eps=eps), optax.scale(-rate))
 
   trained = optax.chain(
     optax.clip_by_global_norm(max_norm),
     # A state for each half, as a step may train one of them only, see `masked_step`
     optax.partition({half: adam(rate) for half, rate in learning_rates.items()}, _halves),
-    *schedule,
+    *fall,
   )
   return optax.partition({'trained': trained, 'running': optax.sgd(RUNNING_RATE)}, _labels)

@@ -191,10 +191,47 @@ def test_antithetic_draws_are_mirror_images():
 
 
 def test_estimators_are_refused_by_name():
-  with pytest.raises(ValueError, match="unknown estimator 'paired'; one of standard, antithetic"):
+  with pytest.raises(
+    ValueError, match="unknown estimator 'paired'; one of standard, antithetic, entropy"
+  ):
     bound_loss(MODEL, None, 'paired')
   full = posteriors.make('full_covariance').posterior(
     {}, {'mean': jnp.zeros(2), 'log_var': jnp.zeros(2), 'below_diagonal': jnp.zeros(1)}
   )
   with pytest.raises(ValueError, match='needs the mean-field Gaussian family'):
     antithetic_loss(MODEL, PARAMS, full, X, jax.random.key(0), 1.0)
+
+
+def test_entropy_loss_is_its_definition(x64):
+  """-(log p(x, z) - beta log q(z)) of the draw, written out; so is its slope in q."""
+  model = linear_gaussian.make(data_dim=4, latent_dim=2, noise_scale=NOISE)
+  params = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), PARAMS)
+  q = DiagonalGaussian(*(jnp.asarray(a, jnp.float64) for a in WRONG))
+  x, rng, beta = jnp.asarray(X, jnp.float64), jax.random.key(21), 0.3
+  (loss, metrics), slope = jax.value_and_grad(
+    lambda q: bounds.entropy_loss(model, params, q, x, rng, beta), has_aux=True
+  )(q)
+  scale = np.exp(q.log_scale)
+  z = np.asarray(q.sample_and_log_prob(rng)[0])
+  log_prob = stats.norm.logpdf(z, q.mean, scale).sum()
+  error = x - params['bias'] - params['weight'] @ z
+  log_joint = stats.norm.logpdf(error, scale=NOISE).sum() + stats.norm.logpdf(z).sum()
+  assert loss == pytest.approx(beta * log_prob - log_joint, rel=1e-12)
+  assert metrics['elbo'] == pytest.approx(log_joint - log_prob, rel=1e-12)
+  assert metrics['kl'] == pytest.approx(log_prob - stats.norm.logpdf(z).sum(), rel=1e-12)
+  of_z = z - params['weight'].T @ error / NOISE**2  # and log q of its own draw is -sum log_scale
+  np.testing.assert_allclose(slope.mean, of_z, rtol=1e-10)
+  np.testing.assert_allclose(slope.log_scale, of_z * (z - q.mean) - beta, rtol=1e-10)
+
+
+def test_entropy_loss_at_one_is_the_elbo_of_the_draw():
+  sampled, rng = MODEL._replace(standard_normal_prior=False), jax.random.key(22)
+  at_one, metrics = bounds.entropy_loss(MODEL, PARAMS, WRONG, X, rng, 1.0)
+  expected, same = posterior_loss(sampled, PARAMS, WRONG, X, rng, 1.0)
+  np.testing.assert_allclose(at_one, expected, rtol=1e-6)
+  for key in ('elbo', 'kl'):
+    np.testing.assert_allclose(metrics[key], same[key], rtol=1e-6)
+  at_zero, again = bounds.entropy_loss(MODEL, PARAMS, WRONG, X, rng, 0.0)
+  assert again == metrics
+  log_prob = WRONG.sample_and_log_prob(rng)[1]
+  np.testing.assert_allclose(at_one - at_zero, log_prob, rtol=1e-4)

@@ -184,8 +184,8 @@ def test_one_line_for_each_bad_key(capfd):
     ),
     (
       '--config.experiment=synthetik',
-      "--config.experiment='synthetik' is not one of controls, cost, images, methods, synthetic, "
-      'synthetic_methods. Did you mean synthetic?',
+      "--config.experiment='synthetik' is not one of controls, cost, cremer, images, methods, "
+      'synthetic, synthetic_methods. Did you mean synthetic?',
     ),
     ('positional', "'positional' is not a flag; see python launch.py --help"),
     ('--wrokdir=x', "Unknown command line flag 'wrokdir'. Did you mean: workdir ?"),

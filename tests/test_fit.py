@@ -9,7 +9,7 @@ import optax
 import pytest
 from rich.console import Console
 
-from iavae import decoders, epochs, fit, gradients, networks
+from iavae import decoders, epochs, fit, gradients, networks, optimizers
 from iavae.data import Dataset
 from iavae.errors import ConfigError, NonFiniteError
 from iavae.freezing import merge, partition
@@ -172,3 +172,47 @@ def test_a_checkpoint_of_another_architecture_is_refused_with_a_table(whole):
   start = method.init(jax.random.key(0), jnp.zeros(SHAPE))
   with pytest.raises(ConfigError, match=r'params/model/hidden_0/bias: float32\[6\] in the check'):
     run(whole[1], start=start)
+
+
+def test_a_warm_up_from_zero():
+  weights = [float(epochs.warm_up(jnp.asarray(step), 4, 0.0)) for step in range(6)]
+  assert weights == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
+  assert float(epochs.warm_up(jnp.asarray(0), 4)) == np.float32(0.1)
+
+
+def test_burdas_schedule_at_its_boundaries():
+  """10^(-i / 7) for 3^i epochs, whatever the steps an epoch has; the last one until the end."""
+  ends = np.cumsum([3**i for i in range(8)])
+  assert ends[-1] == 3280
+  for steps in (1, 500):
+    schedule = optimizers.burda(3280 * steps)
+    for i, end in enumerate(ends):
+      rates = [float(schedule(jnp.asarray(end * steps + j))) for j in (-1, 0)]
+      expected = [10 ** (-i / 7), 10 ** (-min(i + 1, 7) / 7)]
+      np.testing.assert_allclose(rates, expected, rtol=1e-6)
+
+
+def test_burdas_schedule_in_small_keeps_its_proportions():
+  """41 steps, each 80 of 3,280 epochs: the first part that a step starts in is its rate."""
+  schedule = optimizers.burda(41)
+  ends = np.cumsum([3**i for i in range(8)])
+  expected = [10 ** (-np.searchsorted(ends, 80 * step, side='right') / 7) for step in range(41)]
+  found = [float(schedule(jnp.asarray(step))) for step in range(41)]
+  np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(('eps', 'schedule'), [(1e-8, 'cosine'), (1e-4, 'burda')])
+def test_a_step_of_adam_along_a_schedule(eps, schedule):
+  """The first two steps written out; a gradient of 1e-4 is where eps matters."""
+  rates = {'model': 0.1, 'inference': 0.1}
+  optimizer = optimizers.make_optimizer(rates, decay_steps=2, schedule=schedule, eps=eps)
+  params = {'model': jnp.zeros(1), 'inference': jnp.zeros(1)}
+  gradient, state, moved = jax.tree.map(lambda a: a + 1e-4, params), optimizer.init(params), []
+  for _ in range(2):
+    updates, state = optimizer.update(gradient, state, params)
+    moved.append(float(updates['model'][0]))
+  # The moments of a constant gradient g, their bias corrected, are g and g^2; the second step is
+  # half of the way along a cosine, and in the last part of Burda's, from 1,093 of 3,280 epochs on
+  falls = [1.0, 0.5 if schedule == 'cosine' else 0.1]
+  expected = [-0.1 * fall * 1e-4 / (1e-4 + eps) for fall in falls]
+  np.testing.assert_allclose(moved, expected, rtol=1e-4)

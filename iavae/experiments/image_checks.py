@@ -94,11 +94,11 @@ CHECKS: dict[str, config_lib.Check] = {
 }
 
 
-def load_data(config: ConfigDict, seed: int) -> data.Dataset:
-  """The images of one seed.
+def load_images(config: ConfigDict, seed: int) -> data.Dataset:
+  """The images of one seed, for any networks.
 
   Raises:
-    ConfigError: see `data.load`; and if they do not fill a batch, or vanish in the encoder.
+    ConfigError: see `data.load`; and if they do not fill a batch.
   """
   options = config.data.to_dict()
   if options['path']:  # of one's own images, whatever the config was made for
@@ -110,6 +110,17 @@ def load_data(config: ConfigDict, seed: int) -> data.Dataset:
       f'{len(images.train)} training images do not fill a batch of '
       f'--config.training.batch_size={config.training.batch_size}; take a smaller one'
     )
+  return images
+
+
+def load_data(config: ConfigDict, seed: int) -> data.Dataset:
+  """The images of one seed.
+
+  Raises:
+    ConfigError: see `load_images`; and if micro-batches do not divide a batch, or images vanish in
+      the encoder.
+  """
+  images = load_images(config, seed)
   if config.training.micro_batch and config.training.batch_size % config.training.micro_batch:
     raise ConfigError(
       f'--config.training.micro_batch={config.training.micro_batch} does not divide '

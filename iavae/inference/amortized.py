@@ -19,7 +19,7 @@ from iavae.types import (
 )
 
 DEFAULTS: dict[str, object] = {
-  'estimator': 'standard',  # of the training loss, or 'antithetic', see `bounds.antithetic_loss`
+  'estimator': 'standard',  # of the training loss, or another of `bounds.ESTIMATORS`
 }
 
 

@@ -3,13 +3,14 @@
 A new kind of experiment is one record `REPORT` in a file here, and a line below.
 """
 
-from iavae.reports import cost, images, synthetic, synthetic_methods
+from iavae.reports import cost, cremer, images, synthetic, synthetic_methods
 from iavae.reports.record import Report
 
 _REPORTS = {
   'synthetic': synthetic.REPORT,
   'synthetic_methods': synthetic_methods.REPORT,
   'cost': cost.REPORT,
+  'cremer': cremer.REPORT,
 } | dict.fromkeys(('images', 'controls', 'methods'), images.REPORT)
 
 

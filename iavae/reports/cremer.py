@@ -1,0 +1,166 @@
+"""What shows inference suboptimality: Cremer et al.'s table beside theirs, and are they right?"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from iavae import poster
+from iavae.figures import BLUE, GRAY, INK, ORANGE, plain, skipped
+from iavae.reports import cremer_verdicts
+from iavae.reports.labels import Group
+from iavae.reports.record import PerExample, Report, Shown
+from iavae.tables import Results, Table, number, spread
+
+MODELS = {
+  'regular_ffg': 'Regular, FFG',
+  'regular_flow': 'Regular, Flow',
+  'large_ffg': 'Large, FFG',
+  'large_flow': 'Large, Flow',
+  'noanneal_ffg': 'No Anneal, FFG',
+  'noanneal_flow': 'No Anneal, Flow',
+}
+LEVELS = {
+  'log_evidence': 'log p-hat(x)',
+  'elbo_optimal_flow': 'L[q*_Flow]',
+  'elbo_optimal': 'L[q*_FFG]',
+  'elbo': 'L[q]',
+}
+GAPS = {
+  'approximation_gap': 'Approximation',
+  'amortization_gap': 'Amortization',
+  'inference_gap': 'Inference gap',
+}
+
+Levels = Mapping[str, float | None]
+
+
+def name(results: Results) -> str:
+  """The data set and the preset in words."""
+  return Group(results['dataset'], results['protocol'], results['preset']).name
+
+
+def rounded(column: Results) -> dict[str, float | None]:
+  """The levels of a column of results.json as the table prints them, nats."""
+  found = {level: column[level] for level in LEVELS}
+  return {k: None if value is None else round(value['mean'], 2) for k, value in found.items()}
+
+
+def gaps(model: str, levels: Levels) -> dict[str, float | None]:
+  """The gaps of rounded levels, which so add up as printed; None where a level is missing."""
+  optimal = levels['elbo_optimal_flow' if model.endswith('_flow') else 'elbo_optimal']
+  evidence, elbo = levels['log_evidence'], levels['elbo']
+  pairs = ((evidence, optimal), (optimal, elbo), (evidence, elbo))
+  found = [None if None in pair else round(pair[0] - pair[1], 2) for pair in pairs]
+  return dict(zip(GAPS, found, strict=True))
+
+
+def columns(results: Results) -> list[tuple[str, Levels, Levels | None]]:
+  """(model, our levels and gaps, the poster's or None) of every model, rounded, nats."""
+  found = []
+  for column in results['columns']:
+    model, ours = column['name'], rounded(column)
+    theirs = poster.levels(results['dataset'], results['protocol'], model)
+    with_gaps = None if theirs is None else {**theirs, **gaps(model, theirs)}
+    found.append((model, ours | gaps(model, ours), with_gaps))
+  return found
+
+
+def table(results: Results) -> Table:
+  """The poster's layout, ours and theirs beside each other."""
+  header, cells = [''], []
+  for model, ours, theirs in columns(results):
+    header += [MODELS[model], *(['poster'] if theirs else [])]
+    cells += [ours, *([theirs] if theirs else [])]
+  rows = tuple(
+    (words, *('' if cell[key] is None else number(cell[key]) for cell in cells))
+    for key, words in (LEVELS | GAPS).items()
+  )
+  first = results['columns'][0]
+  note = (
+    f'Nats, means over {first["num_examples"]} images of the split {first["split"]}; gaps are '
+    'differences of the levels as printed, with q* the best of the family of training. poster: '
+    'Table 1 of arXiv:1801.03558, on its first 1,000 training images.'
+  )
+  if results['preset'] != 'full':
+    note += f' Preset {results["preset"]}: the numbers do not compare, their pattern may.'
+  return Table(f'Lower bounds and gaps: {name(results)}', tuple(header), rows, note)
+
+
+def details(results: Results) -> Table:
+  """Standard errors, and how each model was trained."""
+  rows = []
+  for column in results['columns']:
+    model = column['name']
+    estimates = [column[key] for key in (*LEVELS, *GAPS, 'flow_gain')]
+    told = ['' if e is None else spread(e['mean'], e['standard_error']) for e in estimates]
+    curve = results['curves'][model]
+    best = int(np.argmax(curve[1:])) + 1
+    cost = [str(results['num_parameters'][model]), f'{results["seconds"][model]:.0f}']
+    rows.append((MODELS[model], *told, number(curve[best]), f'{best} of {len(curve) - 1}', *cost))
+  words = (*LEVELS.values(), *GAPS.values(), 'Flow above FFG')
+  rest = ('validation ELBO', 'epoch', 'parameters', 'training, s')
+  note = (
+    'Mean ± standard error over images, nats; of gaps, of the differences image by image. Each '
+    'model is trained once: how they vary from seed to seed is not in it.'
+  )
+  return Table('With standard errors', ('', *words, *rest), tuple(rows), note)
+
+
+def _bars(axes: Axes, column: Levels, x: float, is_ours: bool) -> None:
+  bottom = 0.0
+  for key, color in (('approximation_gap', BLUE), ('amortization_gap', ORANGE)):
+    height = column[key] or 0.0
+    style = (
+      {'color': color} if is_ours else {'facecolor': 'none', 'edgecolor': color, 'hatch': '//'}
+    )
+    axes.bar(x, height, 0.38, bottom=bottom, **style)
+    bottom += height
+
+
+def figure(results: Results, per_example: PerExample) -> Figure:
+  """Approximation and amortization gap of every model, one on the other."""
+  del per_example
+  measured = [c for c in columns(results) if c[1]['approximation_gap'] is not None]
+  if not measured:
+    return skipped('No gap was measured.')
+  drawn = Figure(figsize=(9, 4.2), layout='constrained')
+  axes = drawn.subplots()
+  for i, (_, ours, theirs) in enumerate(measured):
+    _bars(axes, ours, i - 0.2 * (theirs is not None), is_ours=True)
+    if theirs is not None:
+      _bars(axes, theirs, i + 0.2, is_ours=False)
+  axes.set_xticks(range(len(measured)), [MODELS[model] for model, _, _ in measured])
+  axes.set_ylabel('nats', color=INK)
+  for label, style in (
+    ('approximation gap', {'color': BLUE}),
+    ('amortization gap', {'color': ORANGE}),
+    ('the poster', {'facecolor': 'none', 'edgecolor': GRAY, 'hatch': '//'}),
+  ):
+    axes.bar(0, 0, label=label, **style)
+  axes.legend(frameon=False, fontsize=9)
+  plain(axes)
+  return drawn
+
+
+REPORT = Report(
+  command='python launch.py --config=configs/cremer_<mnist or fashion>.py',
+  needed=('columns', 'contrasts', 'curves', 'num_parameters', 'seconds', 'data', 'provenance'),
+  title=lambda results: f'Inference suboptimality: {name(results)}',
+  lead=lambda results: (
+    'Cremer, Li & Duvenaud (arXiv:1801.03558): VAEs trained with a mean-field Gaussian (FFG) or a '
+    'flow; what each loses to the family of its posteriors (approximation) and to its encoder '
+    '(amortization).'
+  ),
+  findings=cremer_verdicts.findings,
+  tables=(table, cremer_verdicts.claims, details),
+  summary=(table, cremer_verdicts.claims, details),
+  figures={
+    'gaps': Shown(
+      table,
+      figure,
+      'Approximation and amortization gap of every model, nats; hatched: the poster.',
+    )
+  },
+)
