@@ -36,10 +36,16 @@ TINY = (
   '--config.training.batch_size=50',
   '--config.training.annealing_epochs=2',
   '--config.gaps.num_examples=12',
-  '--config.gaps.iwae_samples=20',
-  '--config.gaps.evaluation_samples=20',
+  '--config.gaps.num_samples=100',
   '--config.gaps.num_steps=10',
-  '--config.gaps.num_samples=2',
+  '--config.gaps.flow_steps=10',
+  '--config.gaps.draws_a_step=2',
+  '--config.gaps.flow_hidden=3',
+  '--config.gaps.num_annealed=2',
+  '--config.gaps.num_chains=2',
+  '--config.gaps.num_temperatures=4',
+  '--config.gaps.num_leapfrog=2',
+  '--config.gaps.num_doubled=2',
 )
 LEVELS = ('log_evidence', 'elbo_optimal_flow', 'elbo_optimal', 'elbo')
 GAPS = ('approximation_gap', 'amortization_gap', 'inference_gap', 'flow_gain')
@@ -64,8 +70,7 @@ def test_columns_are_those_of_the_images(workdir, results):
   with np.load(workdir / 'per_example.npz') as arrays:
     for column in results['columns']:
       assert (column['split'], column['num_examples']) == ('train', 12)
-      measured = [key for key in (*LEVELS, *GAPS) if column[key] is not None]
-      for key in measured:
+      for key in (*LEVELS, *GAPS):
         values = arrays[f'{column["name"]}/{key}'].astype(float)
         error = values.std(ddof=1) / np.sqrt(12)
         assert values.shape == (12,)
@@ -73,7 +78,6 @@ def test_columns_are_those_of_the_images(workdir, results):
         assert column[key]['standard_error'] == pytest.approx(error, rel=1e-5)
       gap = column['inference_gap']
       assert gap['mean'] > -5 * gap['standard_error']
-      assert {*LEVELS, 'inference_gap'} - {'elbo_optimal_flow'} <= set(measured)
 
 
 def test_gaps_add_up_as_printed(results):
@@ -84,11 +88,8 @@ def test_gaps_add_up_as_printed(results):
     evidence, elbo = level['log p-hat(x)'], level['L[q]']
     cents = lambda text: round(100 * float(text))
     assert cents(level['Inference gap']) == cents(evidence) - cents(elbo)
-    if optimal:
-      assert cents(level['Approximation']) == cents(evidence) - cents(optimal)
-      assert cents(level['Amortization']) == cents(optimal) - cents(elbo)
-    else:
-      assert level['Approximation'] == level['Amortization'] == ''
+    assert cents(level['Approximation']) == cents(evidence) - cents(optimal)
+    assert cents(level['Amortization']) == cents(optimal) - cents(elbo)
 
 
 def test_page_and_labels(workdir, results):

@@ -69,10 +69,11 @@ def run(config: ConfigDict, workdir: pathlib.Path, console: Console) -> dict:
   """
   images = image_checks.load_images(config, config.seed)
   trained = train(config, images, workdir, console)
-  measured = cremer_gaps.measure(config, trained, images, workdir, console)
+  measured, told = cremer_gaps.measure(config, trained, images, console)
   found = [one | cremer_claims.gaps(one, MODELS[one['name']].posterior) for one in measured]
   results = {
     'columns': [cremer_claims.summarize(one) for one in found],
+    'measurements': told,
     'contrasts': cremer_claims.contrasts({one['name']: one for one in found}),
     'dataset': images.name,
     'protocol': images.protocol,

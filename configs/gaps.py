@@ -1,0 +1,29 @@
+"""Every key of a gap report, with its unit: --gaps.<key>=<value> beside --mode=gaps.
+
+  python launch.py --mode=gaps --workdir=runs/digits --gaps.num_examples=200
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+  """Minutes on 2 CPU cores for a small decoder of independent pixels."""
+  config = ConfigDict()
+  config.methods = ()  # rows of the experiment; () is the base and the method under test
+  config.split = 'test'  # whose first images are measured, or 'train', 'validation'
+  config.num_examples = 100
+  config.num_samples = 5000  # draws of z in an ELBO and in an importance-weighted bound
+  config.num_steps = 3000  # of Adam, towards the best mean-field posterior of an example
+  config.flow_steps = 3000  # towards the best flow of an example's own; 0 leaves it out
+  config.draws_a_step = 16  # of z, an even number
+  config.learning_rate = 1e-2  # of Adam; falls to a hundredth along a cosine
+  config.flow_hidden = 50  # units of each network of the flow
+  config.num_annealed = 50  # examples that annealed importance sampling is run for; 0 for none
+  config.num_chains = 16  # from q, and as many from N(0, I)
+  config.num_temperatures = 200
+  config.num_leapfrog = 10  # steps of a transition
+  config.num_doubled = 20  # examples searched again with twice the steps; 0 for none
+  config.num_simulated = 0  # examples drawn from the model, log p(x) of which is bounded both ways
+  config.at_once = 50  # examples in memory
+  config.lock()
+  return config
