@@ -1,6 +1,7 @@
 """Trains, evaluates and reports one experiment.
 
   python launch.py --config=configs/synthetic.py [--config.<key>=<value> ...] [--workdir=DIR]
+  python launch.py --mode=gaps --workdir=DIR [--gaps.<key>=<value> ...]
 
   --config    a file of configs/; --config=configs/synthetic.py:<method> adapts by another method,
               --config=configs/mnist.py:reduced takes a preset. Keys and their units are in the file
@@ -9,6 +10,9 @@
               (default: runs/<config name>, or runs/<config name>-<what follows the colon>). The
               same command again resumes a run that was interrupted, or evaluates again one that is
               finished.
+  --mode      train (the default), or gaps: measures what the inference of a finished run loses, and
+              whose fault that is, into gaps/ of its work directory. The run is named by --workdir
+              or by the same --config; keys of the measurement are in configs/gaps.py.
 
 Exit codes: 0 done, 1 a defect, 2 a bad flag, config or input, 3 NaN or infinity in training,
 4 the work directory is in use, 130 interrupted.
@@ -36,11 +40,16 @@ def main(argv: list[str]) -> int:
   command_line.tame_streams()
   command_line.keep_interrupts()
   try:
-    config, workdir = command_line.parse(argv)
-    command_line.configure_jax()
-    from iavae.experiments import run
+    from configs import gaps
 
-    run(config, workdir)
+    command = command_line.parse(argv, gaps.get_config())
+    command_line.configure_jax()
+    from iavae import experiments
+
+    if command.mode == 'gaps':
+      experiments.run_gaps(command.config, command.gaps, command.workdir)
+    else:
+      experiments.run(command.config, command.workdir)
   except IavaeError as error:
     print(f'error: {error}', file=sys.stderr)
     return error.exit_code
@@ -51,7 +60,8 @@ def main(argv: list[str]) -> int:
     if os.strerror(errno.ENOSPC) not in str(error):
       raise
     print(
-      f'error: no space left for {workdir}; free some, then the same command resumes the run',
+      f'error: no space left for {command.workdir}; free some, then the same command resumes the '
+      'run',
       file=sys.stderr,
     )
     return 2

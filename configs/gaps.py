@@ -1,6 +1,6 @@
 """Every key of a gap report, with its unit: --gaps.<key>=<value> beside --mode=gaps.
 
-  python launch.py --mode=gaps --workdir=runs/digits --gaps.num_examples=200
+python launch.py --mode=gaps --workdir=runs/digits --gaps.num_examples=200
 """
 
 from ml_collections import ConfigDict

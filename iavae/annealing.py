@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from blackjax.mcmc import hmc
 
 from iavae.evidence import LogDensity
 from iavae.posteriors.gaussian import DiagonalGaussian
@@ -64,6 +63,7 @@ class _Path(NamedTuple):
 
   def move(self, z: Array, b: Array, step_size: Array, rng: Array) -> tuple[Array, Array]:
     """A transition that leaves f_b as it is, and how likely it was to be accepted: ([Z], [])."""
+    from blackjax.mcmc import hmc  # here, as it takes a second
 
     def log_density(z: Array) -> Array:
       return (1 - b) * self.start.log_prob(z) + b * self.target(z)

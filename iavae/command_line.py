@@ -4,6 +4,7 @@ Imports nothing heavy, so that help and errors answer at once.
 """
 
 import io
+import json
 import os
 import pathlib
 import re
@@ -11,12 +12,14 @@ import signal
 import sys
 import threading
 import types
+from typing import Any, NamedTuple
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from iavae.errors import ConfigError
 
+MODES = ('train', 'gaps')
 # What may differ between runs whose numbers are compared
 _HARMLESS = (
   *('seed', 'num_seeds', 'experiment', 'controls', 'methods', 'models'),
@@ -26,17 +29,36 @@ _HARMLESS = (
 CACHE = pathlib.Path(os.environ.get('XDG_CACHE_HOME', '~/.cache')).expanduser() / 'iavae' / 'xla'
 
 
-def parse(argv: list[str]) -> tuple[ConfigDict, pathlib.Path]:
-  """(config, absolute work directory) from sys.argv.
+class Command(NamedTuple):
+  """What the user asks for.
+
+  Attributes:
+    mode: one of MODES.
+    gaps: the options of a gap report, see configs/gaps.py.
+    workdir: absolute.
+  """
+
+  mode: str
+  config: ConfigDict
+  gaps: ConfigDict
+  workdir: pathlib.Path
+
+
+def parse(argv: list[str], gaps: ConfigDict | None = None) -> Command:
+  """The command of sys.argv; `gaps` are the defaults of --gaps.<key>.
 
   Raises:
     ConfigError: for anything wrong with the flags or the config file, in one line.
   """
   values = flags.FlagValues()
   flags.DEFINE_string('workdir', None, 'Work directory.', values)
+  flags.DEFINE_string('mode', MODES[0], 'What to do.', values)
   try:
     config_flags.DEFINE_config_file(
       'config', None, 'Config file.', values, lock_config=True, sys_argv=argv
+    )
+    config_flags.DEFINE_config_dict(
+      'gaps', gaps or ConfigDict(), 'Gap report.', values, lock_config=True
     )
     positional = values(argv)[1:]
     if values.config is not None:
@@ -45,10 +67,37 @@ def parse(argv: list[str]) -> tuple[ConfigDict, pathlib.Path]:
     raise ConfigError(_one_line(error, argv)) from None
   if positional:
     raise ConfigError(f'{positional[0]!r} is not a flag; see python launch.py --help')
-  if values.config is None:
+  if values.mode not in MODES:
+    raise ConfigError(f'--mode={values.mode!r} is not one of {", ".join(MODES)}')
+  if values.mode == 'train' and values['gaps'].override_values:
+    first = next(iter(values['gaps'].override_values))
+    raise ConfigError(f'--gaps.{first} has no effect without --mode=gaps')
+  if values.config is not None:
+    workdir = values.workdir or _default_workdir(values['config'].config_filename)
+    return Command(values.mode, values.config, values.gaps, pathlib.Path(workdir).absolute())
+  if values.mode == 'train' or values.workdir is None:
     raise ConfigError('--config is missing, e.g. --config=configs/synthetic.py; see --help')
-  workdir = values.workdir or _default_workdir(values['config'].config_filename)
-  return values.config, pathlib.Path(workdir).absolute()
+  workdir = pathlib.Path(values.workdir).absolute()
+  return Command(values.mode, _config_of(workdir), values.gaps, workdir)
+
+
+def _config_of(workdir: pathlib.Path) -> ConfigDict:
+  """The config that a work directory holds."""
+  path = workdir / 'config.json'
+  try:
+    config = ConfigDict(_with_tuples(json.loads(path.read_text(encoding='utf8'))))
+  except FileNotFoundError:
+    raise ConfigError(f'there is no {path}; --workdir is that of a finished run') from None
+  except (OSError, ValueError, TypeError):
+    raise ConfigError(f'{path} is damaged; restore it, or give --config, too') from None
+  return config.lock()
+
+
+def _with_tuples(value: Any) -> Any:
+  """What JSON made of a config, with the tuples that it had."""
+  if isinstance(value, dict):
+    return {key: _with_tuples(entry) for key, entry in value.items()}
+  return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
 def _record(config: ConfigDict, overrides: dict[str, object]) -> None:

@@ -102,10 +102,26 @@ def validate(config: ConfigDict, checks: dict[str, Check]) -> None:
       f'--config.experiment={config.get("experiment")!r} is not for this file of --config: '
       f'{len(checks.keys() - flat.keys())} of its {len(checks)} keys are missing there'
     )
-  problems = [f'--config.{key} is missing in the config' for key in checks if key not in flat]
+  check_values(config, checks, '--config')
+  if 'method' not in config:
+    return
+  try:
+    inference.find(config.method)
+  except ValueError as error:
+    raise ConfigError(f'--config.method: {error}') from None
+
+
+def check_values(config: ConfigDict, checks: dict[str, Check], flag: str) -> None:
+  """Raises ConfigError with a line for each bad value, each missing and each unknown key.
+
+  Args:
+    flag: of which the keys are, e.g. '--config'.
+  """
+  flat = flatten(config)
+  problems = [f'{flag}.{key} is missing in the config' for key in checks if key not in flat]
   for key, value in flat.items():
     if key not in checks:
-      problems.append(f'--config.{key} is not a key.{suggestion(key, list(checks))}')
+      problems.append(f'{flag}.{key} is not a key.{suggestion(key, list(checks))}')
       continue
     predicate, words = checks[key]
     try:
@@ -114,15 +130,9 @@ def validate(config: ConfigDict, checks: dict[str, Check]) -> None:
       ok = False
     if not ok:
       asked = words if isinstance(words, str) else words(value)
-      problems.append(f'--config.{key}={value!r} is not {asked}')
+      problems.append(f'{flag}.{key}={value!r} is not {asked}')
   if problems:
     raise ConfigError('\n'.join(problems))
-  if 'method' not in config:
-    return
-  try:
-    inference.find(config.method)
-  except ValueError as error:
-    raise ConfigError(f'--config.method: {error}') from None
 
 
 def flatten(config: ConfigDict) -> dict[str, Any]:

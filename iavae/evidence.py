@@ -10,7 +10,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from blackjax.diagnostics import pareto_khat
 from jax.scipy.special import logsumexp
 
 from iavae.types import Array, Posterior
@@ -108,6 +107,8 @@ def _pareto_k(largest: Array) -> Array:
   tail = len(largest) - 1
   if tail < _MIN_TAIL:
     return jnp.full((), jnp.nan)
+  from blackjax.diagnostics import pareto_khat  # here, as it takes a second
+
   weights = jnp.exp(largest - jnp.max(largest))
   return pareto_khat(weights, tail='upper', tail_frac=(tail + 0.5) / len(largest))
 

@@ -97,7 +97,8 @@ def markdown(results: Results) -> str:
 
 
 def _report(results: Results) -> Report:
-  return reports.find(results.get('provenance', {}).get('config', {}).get('experiment'))
+  experiment = results.get('provenance', {}).get('config', {}).get('experiment')
+  return reports.find(results.get('report', experiment))
 
 
 def _print_table(table: Table, console: Console) -> None:

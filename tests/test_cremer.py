@@ -189,7 +189,7 @@ def test_bad_input_is_refused_in_one_line(override, message, tmp_path, capfd):
 def test_which_models_are_trained_changes_no_number():
   path = f'--config={ROOT / "configs" / "cremer_mnist.py"}:reduced'
   flags = ["--config.models=('large_ffg',)", '--config.gaps.num_examples=9']
-  config, workdir = parse(['launch.py', path, *flags])
+  _, config, _, workdir = parse(['launch.py', path, *flags])
   assert config.changed == ('gaps.num_examples',)
   assert workdir.name == 'cremer_mnist-reduced'
 

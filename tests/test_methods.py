@@ -284,10 +284,10 @@ def test_the_label_says_what_the_command_line_changed():
 def test_the_command_line_tells_what_it_changed():
   path = f'--config={ROOT / "configs" / "digits.py"}:svi,reduced'
   flags = ['--config.seed=3', '--config.data.num_train=50', '--config.cost.num_examples=9']
-  config, workdir = parse(['launch.py', path, *flags])
+  _, config, _, workdir = parse(['launch.py', path, *flags])
   assert config.changed == ('data.num_train',)
   assert workdir == Path.cwd() / 'runs' / 'digits-svi-reduced'
-  config, workdir = parse(['launch.py', path.replace(':svi,reduced', ''), '--workdir=there'])
+  _, config, _, workdir = parse(['launch.py', path.replace(':svi,reduced', ''), '--workdir=there'])
   assert config.changed == () and workdir == Path.cwd() / 'there'
 
 

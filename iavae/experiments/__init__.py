@@ -48,9 +48,30 @@ def run(config: ConfigDict, directory: pathlib.Path) -> None:
     experiment.check(config)
   console = Console()
   with workdir.claim(directory, config.to_dict()):
-    results = experiment.run(config, directory, console)
-    from iavae import report  # late: drawing takes a while to import and is not needed to start
+    experiment.run(config, directory, console)
+    _report(directory, console)
 
-    page = report.write(directory)
-    report.print_tables(results, console)
+
+def run_gaps(config: ConfigDict, options: ConfigDict, directory: pathlib.Path) -> None:
+  """The gap report of a finished run; options as in configs/gaps.py.
+
+  Raises:
+    IavaeError: with one line for the user.
+  """
+  experiment = find(str(config.get('experiment')))
+  config_lib.validate(config, experiment.CHECKS)
+  from iavae.experiments import gap_options, gap_report  # late, as they import all experiments
+
+  config_lib.check_values(options, gap_options.CHECKS, '--gaps')
+  console = Console()
+  with workdir.claim(directory, config.to_dict()):
+    _report(gap_report.run(config, options, directory, console), console)
+
+
+def _report(directory: pathlib.Path, console: Console) -> None:
+  """Writes the report of the results in a directory, and prints its tables."""
+  from iavae import report  # late: drawing takes a while to import and is not needed to start
+
+  page = report.write(directory)
+  report.print_tables(report.load(directory)[0], console)
   console.print(f'Report: {page}', highlight=False, soft_wrap=True)

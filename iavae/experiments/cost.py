@@ -35,7 +35,8 @@ EVALUATION_SAMPLES = 50
 AT_ONCE = 100  # examples
 
 
-def _frozen_decoder(config: ConfigDict) -> ConfigDict:
+def frozen_decoder(config: ConfigDict) -> ConfigDict:
+  """The same with the decoder left as the base VAE has it."""
   config = ConfigDict(config.to_dict())
   config.adapt.train_decoder = False
   return config
@@ -44,7 +45,7 @@ def _frozen_decoder(config: ConfigDict) -> ConfigDict:
 def check(config: ConfigDict) -> None:
   """Raises ConfigError as `image_checks.check` does, and for a hybrid."""
   images = image_checks.load_data(config, config.seed)
-  image_checks.check_rows(_frozen_decoder(config), images)
+  image_checks.check_rows(frozen_decoder(config), images)
   if len(images.test) < 2:
     raise ConfigError('a standard error takes two test images; see --config.data.num_test')
   if 'hybrid' in (config.method, *config.cost.methods):
@@ -130,7 +131,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, console: Console) -> dict:
   Raises:
     IavaeError: see `fit.fit` and `image_checks.load_data`.
   """
-  config = _frozen_decoder(config)
+  config = frozen_decoder(config)
   images = image_checks.load_data(config, config.seed)
   made = image_models.make_images(config, images.train.shape[1:])
   rows = image_rows.make_rows(config, made, num_train=len(images.train), resample=images.resample)

@@ -3,7 +3,7 @@
 A new kind of experiment is one record `REPORT` in a file here, and a line below.
 """
 
-from iavae.reports import cost, cremer, images, synthetic, synthetic_methods
+from iavae.reports import cost, cremer, gaps, images, synthetic, synthetic_methods
 from iavae.reports.record import Report
 
 _REPORTS = {
@@ -11,6 +11,7 @@ _REPORTS = {
   'synthetic_methods': synthetic_methods.REPORT,
   'cost': cost.REPORT,
   'cremer': cremer.REPORT,
+  'gaps': gaps.REPORT,
 } | dict.fromkeys(('images', 'controls', 'methods'), images.REPORT)
 
 

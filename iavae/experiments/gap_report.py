@@ -1,0 +1,99 @@
+"""--mode=gaps: what is lost in inference by the models that a work directory holds?
+
+Leaves results.json, per_example.npz and the report in <workdir>/gaps.
+"""
+
+import json
+import pathlib
+import time
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from iavae import diagnostics, gap_checks, gaps, provenance
+from iavae.errors import ConfigError
+from iavae.experiments import gap_options, subjects
+from iavae.experiments.subjects import Source, Subject
+from iavae.gap_parts import Protocol
+from iavae.gap_summary import Summary
+from iavae.rng import purpose_rng
+from iavae.types import Array, Params
+from iavae.workdir import write_arrays, write_text
+
+
+def run(
+  config: ConfigDict, options: ConfigDict, workdir: pathlib.Path, console: Console
+) -> pathlib.Path:
+  """Measures the gaps of a finished run; returns the directory of the results.
+
+  Raises:
+    IavaeError: see `subjects.load`; and if a model gives no finite number.
+  """
+  began = time.perf_counter()
+  measured, described = subjects.load(Source(config, workdir, console), options)
+  found, arrays = [], {}
+  for subject in measured:
+    console.print(f'measuring {subject.name}', highlight=False)
+    summary, per_example = _measure(subject, options, config.seed)
+    found.append(summary)
+    arrays |= {f'{subject.name}/{key}': values for key, values in per_example.items()}
+  sizes = {summary['diagnostics']['latent_dim'] for summary in found}
+  protocol, rng = gap_options.protocol(options), purpose_rng(config.seed, 'gaps', 'floor')
+  floors = [gap_checks.noise_floor(size, protocol, rng) for size in sorted(sizes)]
+  results = {
+    'report': 'gaps',
+    'subjects': found,
+    'floors': floors,
+    'diagnostics': [{'method': s['name']} | s.pop('diagnostics') for s in found],
+    'data': described,
+    'seconds': {'total': time.perf_counter() - began},
+    'provenance': provenance.describe(config) | {'gaps': options.to_dict()},
+  }
+  directory = workdir / 'gaps'
+  directory.mkdir(exist_ok=True)
+  write_arrays(directory / 'per_example.npz', arrays)
+  write_text(directory / 'results.json', json.dumps(results, indent=2, allow_nan=False) + '\n')
+  return directory
+
+
+def _measure(
+  subject: Subject, options: ConfigDict, seed: int
+) -> tuple[Summary, dict[str, np.ndarray]]:
+  """What `gaps.measure` says, with the checks on simulated data and what the latents carry."""
+  problem = gaps.problem_of(subject.model, subject.method)
+  # The same keys for all subjects: their differences are paired
+  rngs = [purpose_rng(seed, 'gaps', purpose) for purpose in ('measure', 'simulate', 'diagnose')]
+  protocol = gap_options.protocol(options)
+  try:
+    found = gaps.measure(
+      problem, subject.params, subject.x, rngs[0], protocol, subject.log_evidence
+    )
+  except ValueError as error:
+    raise ConfigError(f'{subject.name}: {error}') from None
+  summary = {'name': subject.name, 'split': options.split} | found.summary
+  summary['sandwich'] = _sandwich(subject, problem, rngs[1], protocol, options.num_simulated)
+  summary['diagnostics'] = diagnostics.measure(
+    subject.model, subject.method, subject.params, subject.x, rngs[2]
+  )
+  arrays = dict(found.per_example)
+  if subject.x.ndim == 4:
+    arrays['worst'] = subject.x[summary['worst']]
+  jax.clear_caches()  # its programs are not called again, and hold memory
+  return summary, arrays
+
+
+def _sandwich(
+  subject: Subject, problem: gaps.Problem, rng: Array, protocol: Protocol, num_examples: int
+) -> dict[str, Any] | None:
+  if not num_examples:
+    return None
+
+  def simulate(params: Params, rng: Array) -> tuple[Array, Array]:
+    rng_z, rng_x = jax.random.split(rng)
+    z = subject.model.sample_prior(params['model'], rng_z)
+    return subject.model.sample(params['model'], z, rng_x), z
+
+  return gap_checks.sandwich(problem, simulate, subject.params, rng, protocol, num_examples)

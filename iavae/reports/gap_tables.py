@@ -1,0 +1,156 @@
+"""Tables of gaps: what was measured of each subject, and how far is it to be trusted?
+
+A subject is (its name in words, its summary, see `gap_summary.summarize`).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from iavae.gap_summary import CONVERGED, Summary
+from iavae.tables import Results, Table, number, spread
+
+Subjects = Sequence[tuple[str, Summary]]
+
+_LEVELS = {
+  'log_evidence': 'log p(x)',
+  'elbo_optimal_flow': 'best flow',
+  'elbo_optimal_own': 'best of its family',
+  'elbo_optimal': 'best mean-field',
+  'elbo': 'encoder',
+}
+_OPTIMAL = {
+  'mean_field': 'elbo_optimal',
+  'flow': 'elbo_optimal_flow',
+  'own': 'elbo_optimal_own',
+}
+FAMILIES = {'mean_field': 'mean-field', 'flow': 'flow', 'own': 'its own'}
+GAPS = ('approximation', 'amortization', 'inference')
+
+
+def printed_gaps(summary: Summary, family: str) -> dict[str, float]:
+  """Differences of the levels as printed, to two digits, so that they add up; nats."""
+  level = {name: round(value['mean'], 2) for name, value in summary['levels'].items()}
+  evidence, optimal, elbo = (level[name] for name in ('log_evidence', _OPTIMAL[family], 'elbo'))
+  found = (evidence - optimal, optimal - elbo, evidence - elbo)
+  return dict(zip(GAPS, (round(gap, 2) for gap in found), strict=True))
+
+
+def levels(subjects: Subjects) -> Table:
+  """The bounds and the gaps between them, one row a subject."""
+  shown = [name for name in _LEVELS if any(name in s['levels'] for _, s in subjects)]
+  rows = []
+  for label, summary in subjects:
+    means = summary['levels']
+    cells = [number(means[name]['mean']) if name in means else '' for name in shown]
+    gaps = printed_gaps(summary, summary['family'])
+    rows.append((label, *cells, FAMILIES[summary['family']], *map(number, gaps.values())))
+  counts = sorted({(s['num_examples'], s['split']) for _, s in subjects})
+  of = ', '.join(f'{count} examples of the split {split}' for count, split in counts)
+  return Table(
+    'Where the nats are lost',
+    ('', *(_LEVELS[name] for name in shown), 'family', *(f'{gap} gap' for gap in GAPS)),
+    tuple(rows),
+    f'Nats, means over {of}. log p(x), then the ELBO of the best posterior of each family for each '
+    'example, and of what the encoder infers. Approximation: log p(x) minus the best of the '
+    'family; amortization: that minus the encoder. Gaps are differences of the levels as printed.',
+  )
+
+
+def errors(subjects: Subjects) -> Table:
+  """Gaps by every family that was searched, with standard errors."""
+  rows = [
+    (
+      label,
+      FAMILIES[family],
+      *(spread(gaps[gap]['mean'], gaps[gap]['standard_error'], 3) for gap in GAPS),
+    )
+    for label, summary in subjects
+    for family, gaps in summary['gaps'].items()
+  ]
+  note = 'Mean ± standard error over examples, nats; errors are those of the differences.'
+  return Table('Gaps with standard errors', ('', 'best of', *GAPS), tuple(rows), note)
+
+
+def evidence(subjects: Subjects) -> Table:
+  """Every estimate of log p(x), and what tells whether it can be trusted."""
+  rows = []
+  for label, summary in subjects:
+    for one in summary['estimators']:
+      taken = ' (taken)' if one['name'] == summary['log_evidence_by'] else ''
+      rows.append(
+        (
+          f'{label}: {one["label"]}{taken}',
+          str(one['num_examples']),
+          str(one['num_draws']),
+          number(one['mean']),
+          number(one['monte_carlo_error'], 3),
+          spread(one['below_taken']['mean'], one['below_taken']['standard_error'], 3),
+          number(one['effective_samples'], 0),
+          '' if one['pareto_k'] is None else number(one['pareto_k']),
+          '' if one['share_bad_k'] is None else f'{one["share_bad_k"]:.0%}',
+        )
+      )
+  return Table(
+    'Estimates of log p(x)',
+    (
+      *('', 'examples', 'draws or chains', 'mean', 'Monte-Carlo error', 'below the one taken'),
+      *('effective draws', 'Pareto k', 'k above .7'),
+    ),
+    tuple(rows),
+    'Each is below log p(x) in expectation; the one of the highest mean over all examples is '
+    'taken, never the highest of each example, which would be too high. Below: on its own '
+    'examples. '
+    'Effective draws and Pareto k: medians; where k is above .7 an estimate may be far too low.',
+  )
+
+
+def searches(results: Results, subjects: Subjects) -> Table:
+  """Whether the searches for q* have ended, and what they miss where that is known."""
+  rows = []
+  for label, summary in subjects:
+    found: Any = summary['convergence']
+    if found:
+      added = spread(found['mean'], found['standard_error'], 4)
+      verdict = 'yes' if found['converged'] else 'no'
+      rows.append((f'{label}: twice the steps add', str(found['num_examples']), added, verdict))
+  for floor in results.get('floors', ()):
+    size, count = floor['latent_dim'], str(floor['num_examples'])
+    for family in ('mean_field', 'flow'):
+      if family in floor:
+        missed = spread(floor[family]['mean'], floor[family]['standard_error'], 4)
+        words = f'noise floor, {FAMILIES[family]}, {size} latents'
+        rows.append((words, count, missed, ''))
+  return Table(
+    'Searches for the best posterior',
+    ('', 'examples', 'nats', 'converged'),
+    tuple(rows),
+    'Converged: twice the steps move the mean of the best mean-field ELBO by less than '
+    f'{CONVERGED}. Noise floor: what the same search misses on a linear-Gaussian model of as many '
+    'latents with correlated posteriors; mean-field: below the best, which is known; flow: below '
+    'log p(x).',
+  )
+
+
+def sandwiches(subjects: Subjects) -> Table:
+  """log p(x) of simulated data, from below and from above."""
+  rows = []
+  for label, summary in subjects:
+    found = summary.get('sandwich')
+    if found:
+      lower = {name: number(value['mean']) for name, value in found['lower'].items()}
+      width = spread(found['width']['mean'], found['width']['standard_error'], 3)
+      cells = (lower['q'], lower['ais_prior'], number(found['upper']['mean']), width)
+      rows.append((label, str(found['num_examples']), *cells, f'{found["acceptance"]:.0%}'))
+  return Table(
+    'log p(x) of data drawn from the model, from both sides',
+    (
+      *('', 'examples', 'importance sampling from q', 'annealed, below', 'annealed back, above'),
+      *('width', 'acceptance'),
+    ),
+    tuple(rows),
+    'Nats. Bidirectional Monte Carlo: the z that an x was drawn of is an exact draw of p(z given '
+    'x), from which annealing backwards bounds log p(x) from above. Width: above minus the best '
+    'below.'
+    if rows
+    else 'Not measured (--gaps.num_simulated).',
+  )
