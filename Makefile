@@ -19,6 +19,7 @@ bench: $(STAMP)
 	$(RUN) -m benchmarks.synthetic
 	$(RUN) -m benchmarks.images
 	$(RUN) -m benchmarks.methods
+	$(RUN) -m benchmarks.gaps
 
 lint: $(STAMP)
 	$(RUN) -m ruff check --fix .

@@ -58,7 +58,7 @@ def parse(argv: list[str], gaps: ConfigDict | None = None) -> Command:
       'config', None, 'Config file.', values, lock_config=True, sys_argv=argv
     )
     config_flags.DEFINE_config_dict(
-      'gaps', gaps or ConfigDict(), 'Gap report.', values, lock_config=True
+      'gaps', gaps or ConfigDict(), 'Gap report.', values, lock_config=True, sys_argv=argv
     )
     positional = values(argv)[1:]
     if values.config is not None:

@@ -14,12 +14,12 @@ _TENTH = 0.1
 _MANY = 0.1  # share of examples with a bad Pareto k above which an estimator is not trusted
 _FAMILIES = {'mean_field': 'optimal', 'flow': 'optimal_flow', 'own': 'optimal_own'}
 _ESTIMATORS = {
-  'q': 'importance sampling from q',
-  'optimal': 'importance sampling from the best mean-field q',
-  'optimal_flow': 'importance sampling from the best flow',
-  'optimal_own': "importance sampling from the best of q's family",
-  'ais_q': 'annealed importance sampling from q',
-  'ais_prior': 'annealed importance sampling from N(0, I)',
+  'q': 'IWAE from q',
+  'optimal': 'IWAE from the best mean-field q',
+  'optimal_flow': 'IWAE from the best flow',
+  'optimal_own': "IWAE from the best of q's family",
+  'ais_q': 'AIS from q',
+  'ais_prior': 'AIS from N(0, I)',
 }
 
 Summary = dict[str, Any]

@@ -97,7 +97,8 @@ def evidence(subjects: Subjects) -> Table:
       *('effective draws', 'Pareto k', 'k above .7'),
     ),
     tuple(rows),
-    'Each is below log p(x) in expectation; the one of the highest mean over all examples is '
+    'IWAE: importance sampling; AIS: annealed importance sampling by Hamiltonian Monte Carlo. Each '
+    'is below log p(x) in expectation; the one of the highest mean over all examples is '
     'taken, never the highest of each example, which would be too high. Below: on its own '
     'examples. '
     'Effective draws and Pareto k: medians; where k is above .7 an estimate may be far too low.',
@@ -144,7 +145,7 @@ def sandwiches(subjects: Subjects) -> Table:
   return Table(
     'log p(x) of data drawn from the model, from both sides',
     (
-      *('', 'examples', 'importance sampling from q', 'annealed, below', 'annealed back, above'),
+      *('', 'examples', 'IWAE from q', 'AIS, below', 'AIS backwards, above'),
       *('width', 'acceptance'),
     ),
     tuple(rows),
