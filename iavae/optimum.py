@@ -39,8 +39,13 @@ class Search(NamedTuple):
     """The same with twice the steps: what it adds tells whether the search has converged."""
     return self._replace(num_steps=2 * self.num_steps, num_averaged=2 * self.num_averaged)
 
+  def scout(self) -> 'Search':
+    """A short search of a fifth of the steps, with two draws each."""
+    num_steps = max(self.num_steps // 5, 1)
+    num_averaged = max(self.num_averaged // 5, 1)
+    return self._replace(num_steps=num_steps, num_samples=2, num_averaged=num_averaged)
 
-_SCOUT = Search(num_steps=1000, num_samples=2, num_averaged=100)
+
 _COMPARED = 200  # draws by which two candidates are compared
 
 
@@ -107,7 +112,7 @@ def best_from(options: Search, target: LogDensity, starts: Sequence[Q], rng: Arr
     starts: of one family, e.g. the encoder's posterior and the prior.
   """
   rng_scout, rng_compare, rng_search = jax.random.split(rng, 3)
-  found = [search(_SCOUT, target, start, rng_scout) for start in starts]
+  found = [search(options.scout(), target, start, rng_scout) for start in starts]
   best = found[0]
   for other in found[1:]:
     best = better(target, best, other, rng_compare)
