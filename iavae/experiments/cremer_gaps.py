@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from iavae import config as config_lib
-from iavae import data, gaps
+from iavae import data, gap_checks, gaps
 from iavae.experiments import gap_options
 from iavae.experiments.cremer_models import Trained
 from iavae.experiments.subjects import check_examples, examples
@@ -21,6 +21,13 @@ CHECKS: dict[str, config_lib.Check] = {
 def check(config: ConfigDict, images: data.Dataset) -> None:
   """Raises ConfigError if there are not as many images as config.gaps asks for."""
   check_examples(config.gaps, images, '--config.gaps')
+
+
+def noise_floor(config: ConfigDict) -> dict[str, Any]:
+  """What the searches miss where the best posterior is known; see `gap_checks.noise_floor`."""
+  rng = purpose_rng(config.seed, 'measure', 'floor')
+  protocol = gap_options.protocol(config.gaps)
+  return gap_checks.noise_floor(config.model.latent_dim, protocol, rng)
 
 
 def measure(

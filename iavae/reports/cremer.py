@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from iavae import poster
 from iavae.figures import BLUE, GRAY, INK, ORANGE, plain, skipped
-from iavae.reports import cremer_verdicts
+from iavae.reports import cremer_verdicts, gap_tables
 from iavae.reports.labels import Group
 from iavae.reports.record import PerExample, Report, Shown
 from iavae.tables import Results, Table, number, spread
@@ -108,6 +108,30 @@ def details(results: Results) -> Table:
   return Table('With standard errors', ('', *words, *rest), tuple(rows), note)
 
 
+def _measured(results: Results) -> gap_tables.Subjects:
+  return [(MODELS[model], told) for model, told in results.get('measurements', {}).items()]
+
+
+def evidence(results: Results) -> Table:
+  """See `gap_tables.evidence`."""
+  return gap_tables.evidence(_measured(results))
+
+
+def searches(results: Results) -> Table:
+  """See `gap_tables.searches`."""
+  return gap_tables.searches(results, _measured(results))
+
+
+def findings(results: Results) -> list[str]:
+  """The claims of the poster, then what of the numbers is not to be trusted."""
+  warned = [
+    f'{label}, not to be trusted: {words}.'
+    for label, told in _measured(results)
+    for words in told['warnings']
+  ]
+  return cremer_verdicts.findings(results) + warned
+
+
 def _bars(axes: Axes, column: Levels, x: float, is_ours: bool) -> None:
   bottom = 0.0
   for key, color in (('approximation_gap', BLUE), ('amortization_gap', ORANGE)):
@@ -153,8 +177,8 @@ REPORT = Report(
     'flow; what each loses to the family of its posteriors (approximation) and to its encoder '
     '(amortization).'
   ),
-  findings=cremer_verdicts.findings,
-  tables=(table, cremer_verdicts.claims, details),
+  findings=findings,
+  tables=(table, cremer_verdicts.claims, details, evidence, searches),
   summary=(table, cremer_verdicts.claims, details),
   figures={
     'gaps': Shown(
