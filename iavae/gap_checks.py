@@ -17,12 +17,12 @@ from iavae.evidence import importance_sampling, of_log_weights
 from iavae.gap_parts import Protocol
 from iavae.gap_summary import mean_and_error
 from iavae.models import linear_gaussian
+from iavae.parallel import even_chunk
 from iavae.posteriors import auxiliary
 from iavae.posteriors.gaussian import standard_normal
 from iavae.types import Array
 
 _NOISE_SCALE = 0.5
-_NUM_EXAMPLES = 8
 
 
 def noise_floor(latent_dim: int, protocol: Protocol, rng: Array) -> dict[str, Any]:
@@ -61,11 +61,13 @@ def noise_floor(latent_dim: int, protocol: Protocol, rng: Array) -> dict[str, An
       told['flow'] = evidence - draws.elbo
     return told
 
-  x = jax.vmap(draw)(jax.random.split(rng_data, _NUM_EXAMPLES))
-  found = over_examples(one, min(protocol.at_once, _NUM_EXAMPLES))(params, x, rng_search)
+  x = jax.vmap(draw)(jax.random.split(rng_data, protocol.num_oracle))
+  found = over_examples(one, even_chunk(protocol.num_oracle, protocol.at_once))(
+    params, x, rng_search
+  )
   return {name: mean_and_error(values) for name, values in found.items()} | {
     'latent_dim': latent_dim,
-    'num_examples': _NUM_EXAMPLES,
+    'num_examples': protocol.num_oracle,
   }
 
 
@@ -75,9 +77,8 @@ def sandwich(
   params: Any,
   rng: Array,
   protocol: Protocol,
-  num_examples: int,
 ) -> dict[str, Any]:
-  """log p(x) of simulated examples from below and from above; nats.
+  """log p(x) of protocol.num_simulated examples from below and from above; nats.
 
   The z that an x was drawn of is an exact draw of p(z | x), from which annealing backwards bounds
   log p(x) from above (bidirectional Monte Carlo, Grosse et al., arXiv:1511.02543).
@@ -90,6 +91,7 @@ def sandwich(
     'lower': estimator -> mean and standard error, 'upper', 'width': upper minus the best lower
     bound, of the same examples; 'acceptance' of the transitions.
   """
+  num_examples = protocol.num_simulated
   x, z = jax.device_get(
     jax.jit(jax.vmap(simulate, in_axes=(None, 0)))(params, jax.random.split(rng, num_examples))
   )
@@ -109,7 +111,7 @@ def sandwich(
       'acceptance': jnp.mean(jnp.stack([forth.acceptance, back.acceptance])),
     }
 
-  found = over_examples(one, min(protocol.at_once, num_examples))(params, (x, z), rng)
+  found = over_examples(one, even_chunk(num_examples, protocol.at_once))(params, (x, z), rng)
   lower = {name: found[name] for name in ('ais_prior', 'q')}
   best = max(lower.values(), key=np.mean)
   return {

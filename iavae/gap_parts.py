@@ -27,6 +27,8 @@ class Protocol(NamedTuple):
     annealing: of the chains from q and from N(0, I).
     num_annealed: examples, the first, that chains are run for; 0 for none.
     num_doubled: examples, the first, that are searched again with twice the steps; 0 for none.
+    num_oracle: examples of a model with a known best posterior, for the noise floor; 0 for none.
+    num_simulated: examples drawn from the model, where that is asked for.
     at_once: examples in memory at once.
     samples_at_once: draws of z of each of them in a bound.
   """
@@ -38,6 +40,8 @@ class Protocol(NamedTuple):
   annealing: Annealing = Annealing()
   num_annealed: int = 100
   num_doubled: int = 50
+  num_oracle: int = 8
+  num_simulated: int = 50
   at_once: int = 50
   samples_at_once: int = 100
 

@@ -14,14 +14,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from iavae import gap_parts, gap_summary, optimum
+from iavae import gap_checks, gap_parts, gap_summary, optimum
 from iavae.bounds import elbo
 from iavae.evaluate import over_examples
 from iavae.evidence import Evidence
 from iavae.gap_parts import Example, Protocol
 from iavae.optimum import Search
+from iavae.parallel import even_chunk
 from iavae.posteriors.auxiliary import AuxiliaryFlow
 from iavae.posteriors.gaussian import DiagonalGaussian
+from iavae.rng import CHECKS
 from iavae.types import (
   BATCH,
   Array,
@@ -67,8 +69,12 @@ def inference_gaps(
   *,
   protocol: Protocol = THOROUGH,
   log_evidence: Callable[[Array], Array] | None = None,
+  simulate: Callable[[Array], tuple[Array, Array]] | None = None,
 ) -> Gaps:
   """The gaps of any model, given as two functions of one example; `summary['verdict']` in words.
+
+  Beside what `gap_summary.summarize` has, the summary has 'floor', what the searches miss where the
+  best posterior is known, and 'sandwich', log p(x) of simulated examples from both sides.
 
   Args:
     log_joint: (x, z) -> log p(x, z), [] in nats; z: [Z].
@@ -76,6 +82,7 @@ def inference_gaps(
       deviation; or x -> a pytree with `sample_and_log_prob(rng) -> (z, log q(z))`.
     x: [N, ...], numbers of any type, of which the functions see float32.
     log_evidence: x -> log p(x), [] in nats, where it is known.
+    simulate: rng -> (x, z), an exact draw of p(x, z), for the sandwich; else there is none.
 
   Raises:
     ValueError: for functions that return something else, fewer than two examples, or a log p(x, z)
@@ -84,7 +91,16 @@ def inference_gaps(
   problem = Problem(
     lambda params, x, z: log_joint(x, z), lambda params, x, rng: _as_posterior(posterior(x))
   )
-  return measure(problem, {}, x, rng, protocol, log_evidence)
+  found = measure(problem, {}, x, rng, protocol, log_evidence)
+  rng_floor, rng_sandwich = jax.random.split(jax.random.fold_in(rng, CHECKS))
+  checks = {}
+  if protocol.num_oracle:
+    _, latent_dim = _inspect(problem, {}, x, rng)
+    checks['floor'] = gap_checks.noise_floor(latent_dim, protocol, rng_floor)
+  if simulate is not None:
+    draw = lambda params, rng: simulate(rng)  # noqa: E731
+    checks['sandwich'] = gap_checks.sandwich(problem, draw, {}, rng_sandwich, protocol)
+  return found._replace(summary=found.summary | checks)
 
 
 def problem_of(model: GenerativeModel, method: InferenceMethod) -> Problem:
@@ -108,7 +124,7 @@ def measure(
 
   An example's numbers depend on `rng` and its place in x only, up to rounding.
   """
-  family = _family(problem, params, x, rng)
+  family, _ = _inspect(problem, params, x, rng)
   seconds: dict[str, float] = {}
   found = _find(_make_run(problem, params, rng, seconds), x, family, protocol)
   exact = None
@@ -132,7 +148,8 @@ def _make_run(
       return part(protocol, target, q, example, rng)
 
     began = time.perf_counter()
-    found = over_examples(one, protocol.at_once)(params, examples, rng)
+    at_once = even_chunk(len(examples.x), protocol.at_once)
+    found = over_examples(one, at_once)(params, examples, rng)
     seconds[name] = time.perf_counter() - began
     return found
 
@@ -165,24 +182,23 @@ def _first(examples: Example, num: int) -> Example:
   return jax.tree.map(lambda leaf: leaf[:num], examples)
 
 
-def _family(problem: Problem, params: Params, x: Array, rng: Array) -> str:
-  """Of q: 'mean_field', 'flow' or 'own', any other; checks what the two functions return."""
+def _inspect(problem: Problem, params: Params, x: Array, rng: Array) -> tuple[str, int]:
+  """(q's family: 'mean_field', 'flow' or 'own', any other; Z); checks what the functions return."""
   if len(x) < 2:
     raise ValueError(f'a standard error takes two examples, not {len(x)}')
 
-  def one(x: Array) -> tuple[Posterior, Array, Array]:
+  def one(x: Array) -> tuple[Posterior, Array, Array, Array]:
     q = problem.posterior(params, x, rng)
     z, log_prob = q.sample_and_log_prob(rng)
-    return q, problem.log_joint(params, x, z), log_prob
+    return q, z, problem.log_joint(params, x, z), log_prob
 
   first = jnp.asarray(np.asarray(x[:1]), jnp.float32)
-  q, log_joint, log_prob = jax.eval_shape(jax.vmap(one, axis_name=BATCH), first)
+  q, z, log_joint, log_prob = jax.eval_shape(jax.vmap(one, axis_name=BATCH), first)
   for name, value in (('log_joint', log_joint), ('log q(z)', log_prob)):
     if value.shape != (1,):
       raise ValueError(f'{name} of one example has the shape {value.shape[1:]}, not ()')
-  if isinstance(q, DiagonalGaussian):
-    return 'mean_field'
-  return 'flow' if isinstance(q, AuxiliaryFlow) else 'own'
+  families = {DiagonalGaussian: 'mean_field', AuxiliaryFlow: 'flow'}
+  return families.get(type(q), 'own'), z.shape[-1]
 
 
 def _as_posterior(returned: Any) -> Posterior:

@@ -25,6 +25,15 @@ def evaluation_chunk(convolutional: bool) -> tuple[int, int]:
   return IMAGES_IN_CACHE, 1
 
 
+def even_chunk(num: int, at_once: int) -> int:
+  """The size of equal chunks that so many examples fill best, at most `at_once` and a few more.
+
+  It is a multiple of the number of devices.
+  """
+  num_chunks, devices = -(-num // at_once), len(jax.devices())
+  return -(-num // (num_chunks * devices)) * devices
+
+
 def _sharding(*axes: str) -> jax.sharding.NamedSharding:
   mesh = jax.sharding.Mesh(np.array(jax.devices()), ('data',))
   return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*axes))

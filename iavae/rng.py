@@ -10,7 +10,7 @@ from iavae.types import Array
 
 # Numbers to fold into a key for what is drawn beside the main thing: counters that no draw and no
 # split reaches, so that the main thing stays the same whether or not the rest is drawn
-INFER, REFINE, AUXILIARY, FAMILY = (2**31 - 1 - i for i in range(4))
+INFER, REFINE, AUXILIARY, FAMILY, CHECKS = (2**31 - 1 - i for i in range(5))
 
 
 def purpose_rng(seed: int, *purpose: str) -> Array:

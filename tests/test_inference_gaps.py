@@ -1,5 +1,9 @@
 """Gap reports of models given as plain functions, where every gap is known."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +17,7 @@ from iavae.models import linear_gaussian, synthetic
 from iavae.networks import mlp
 from iavae.optimum import Search
 from iavae.posteriors import full_covariance
+from launcher import ROOT
 
 # A VAE of a few jax.numpy functions, with nothing of the package in it: x = W z + b + noise
 NOISE = 0.5
@@ -33,9 +38,10 @@ QUICK = Protocol(
   annealing=Annealing(num_chains=8, num_temperatures=100, num_leapfrog=5),
   num_annealed=40,
   num_doubled=10,
+  num_oracle=4,
   at_once=20,
 )
-PLAIN = QUICK._replace(flow_search=Search(num_steps=0), num_annealed=0, num_doubled=0)
+PLAIN = QUICK._replace(flow_search=Search(num_steps=0), num_annealed=0, num_doubled=0, num_oracle=0)
 
 
 def log_joint(x, z):
@@ -138,8 +144,7 @@ def test_the_search_says_that_it_has_converged(found):
 
 
 @pytest.mark.parametrize('change', [{'at_once': 7}, {'at_once': 40}, {'samples_at_once': 33}])
-def test_chunks_of_any_size_and_devices_give_the_same(change):
-  """Chunks of 7 are not spread over the two devices, the others are."""
+def test_chunks_of_any_size_give_the_same(change):
   one, other = (
     gaps.inference_gaps(log_joint, biased, X, jax.random.key(6), protocol=protocol).per_example
     for protocol in (PLAIN, PLAIN._replace(**change))
@@ -147,6 +152,24 @@ def test_chunks_of_any_size_and_devices_give_the_same(change):
   assert one.keys() == other.keys()
   for name in ('q/elbo', 'q/log_evidence', 'optimal/elbo', 'optimal/log_evidence'):
     np.testing.assert_allclose(one[name], other[name], atol=2e-4, err_msg=name)
+
+
+def test_one_device_gives_the_same_as_two(tmp_path):
+  """The same measurement by another process, which has one device."""
+  assert len(jax.devices()) == 2
+  here = gaps.inference_gaps(log_joint, biased, X, jax.random.key(6), protocol=PLAIN).per_example
+  script = (
+    'import jax, numpy as np, test_inference_gaps as t; assert len(jax.devices()) == 1;'
+    'found = t.gaps.inference_gaps(t.log_joint, t.biased, t.X, jax.random.key(6), '
+    'protocol=t.PLAIN);'
+    f'np.savez({str(tmp_path / "there.npz")!r}, **found.per_example)'
+  )
+  flags = os.environ['XLA_FLAGS'].replace('device_count=2', 'device_count=1')
+  environment = os.environ | {'XLA_FLAGS': flags, 'PYTHONPATH': f'{ROOT}:{ROOT / "tests"}'}
+  subprocess.run([sys.executable, '-c', script], env=environment, check=True)
+  with np.load(tmp_path / 'there.npz') as there:
+    for name in ('q/elbo', 'q/log_evidence', 'optimal/elbo', 'optimal/log_evidence'):
+      np.testing.assert_allclose(here[name], there[name], atol=2e-4, err_msg=name)
 
 
 def test_an_example_does_not_depend_on_those_after_it():
@@ -218,7 +241,8 @@ def test_functions_that_do_not_fit_get_one_clear_line(arguments, words):
   assert '\n' not in str(caught.value)
 
 
-def test_the_noise_floor_is_small_beside_the_gap_of_the_oracle():
+def test_the_noise_floor_is_small_beside_the_gap_of_the_oracle(found):
+  assert found.summary['floor']['latent_dim'] == 3
   floor = gap_checks.noise_floor(8, QUICK, jax.random.key(15))
   assert floor['approximation_gap']['mean'] > 0.2
   assert -1e-4 < floor['mean_field']['mean'] < 0.005
@@ -227,16 +251,17 @@ def test_the_noise_floor_is_small_beside_the_gap_of_the_oracle():
 
 def test_simulated_data_enclose_log_p():
   """Lower bounds below, the upper above, the exact mean within 5 standard errors of both."""
-  problem = gaps.Problem(
-    lambda params, x, z: log_joint(x, z), lambda params, x, rng: gaps._as_posterior(biased(x))
-  )
 
-  def simulate(params, rng):
+  def simulate(rng):
     rng_z, rng_x = jax.random.split(rng)
     z = jax.random.normal(rng_z, (3,))
     return W @ z + B + NOISE * jax.random.normal(rng_x, (6,)), z
 
-  told = gap_checks.sandwich(problem, simulate, {}, jax.random.key(16), QUICK, 40)
+  protocol = PLAIN._replace(num_simulated=40)
+  found = gaps.inference_gaps(
+    log_joint, biased, X, jax.random.key(16), protocol=protocol, simulate=simulate
+  )
+  told = found.summary['sandwich']
   width = told['width']
   assert abs(width['mean']) < 0.1 and width['mean'] > -5 * width['standard_error']
   for lower in told['lower'].values():

@@ -71,5 +71,6 @@ def protocol(options: Mapping[str, Any]) -> Protocol:
     ),
     num_annealed=options['num_annealed'],
     num_doubled=options['num_doubled'],
-    at_once=min(options['at_once'], options['num_examples']),
+    num_simulated=options['num_simulated'],
+    at_once=options['at_once'],
   )

@@ -74,7 +74,7 @@ def _measure(
   except ValueError as error:
     raise ConfigError(f'{subject.name}: {error}') from None
   summary = {'name': subject.name, 'split': options.split} | found.summary
-  summary['sandwich'] = _sandwich(subject, problem, rngs[1], protocol, options.num_simulated)
+  summary['sandwich'] = _sandwich(subject, problem, rngs[1], protocol)
   summary['diagnostics'] = diagnostics.measure(
     subject.model, subject.method, subject.params, subject.x, rngs[2]
   )
@@ -86,9 +86,9 @@ def _measure(
 
 
 def _sandwich(
-  subject: Subject, problem: gaps.Problem, rng: Array, protocol: Protocol, num_examples: int
+  subject: Subject, problem: gaps.Problem, rng: Array, protocol: Protocol
 ) -> dict[str, Any] | None:
-  if not num_examples:
+  if not protocol.num_simulated:
     return None
 
   def simulate(params: Params, rng: Array) -> tuple[Array, Array]:
@@ -96,4 +96,4 @@ def _sandwich(
     z = subject.model.sample_prior(params['model'], rng_z)
     return subject.model.sample(params['model'], z, rng_x), z
 
-  return gap_checks.sandwich(problem, simulate, subject.params, rng, protocol, num_examples)
+  return gap_checks.sandwich(problem, simulate, subject.params, rng, protocol)
