@@ -14,6 +14,7 @@ def get_config() -> ConfigDict:
   config.num_examples = 100
   config.num_samples = 5000  # draws of z in an ELBO and in an importance-weighted bound
   config.num_steps = 3000  # of Adam, towards the best mean-field posterior of an example
+  config.cremer_stop = False  # True: Cremer et al.'s own search instead, see iavae/optimum.py
   config.flow_steps = 3000  # towards the best flow of an example's own; 0 leaves it out
   config.draws_a_step = 16  # of z, an even number
   config.learning_rate = 1e-2  # of Adam; falls to a hundredth along a cosine

@@ -22,6 +22,7 @@ class Protocol(NamedTuple):
   Attributes:
     num_samples: draws of z in every ELBO and every importance-weighted bound.
     search: for the best mean-field Gaussian.
+    cremer_stop: take `optimum.search_as_cremer` from N(0, I) for it instead.
     flow_search: for the best flow of an example's own; num_steps = 0 leaves the flow out.
     flow_hidden: units of each of its networks.
     annealing: of the chains from q and from N(0, I).
@@ -35,6 +36,7 @@ class Protocol(NamedTuple):
 
   num_samples: int = 5000
   search: Search = Search()
+  cremer_stop: bool = False
   flow_search: Search = Search(max_norm=10.0)
   flow_hidden: int = 50
   annealing: Annealing = Annealing()
@@ -91,8 +93,11 @@ def mean_field(
   protocol: Protocol, target: LogDensity, q: Posterior, example: Example, rng: Array
 ) -> tuple[Evidence, DiagonalGaussian]:
   """L[q*] of the mean-field Gaussians, and q*; from q and from N(0, I)."""
-  starts = example.q, standard_normal(example.q.mean.size)
-  best = optimum.best_from(protocol.search, target, starts, _purposes(rng)['search'])
+  prior, rng_search = standard_normal(example.q.mean.size), _purposes(rng)['search']
+  if protocol.cremer_stop:
+    best = optimum.search_as_cremer(target, prior, rng_search)
+  else:
+    best = optimum.best_from(protocol.search, target, (example.q, prior), rng_search)
   return _weigh(protocol, target, best, rng), best
 
 

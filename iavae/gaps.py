@@ -171,7 +171,7 @@ def _find(
     found['optimal_own'] = run('own', gap_parts.own, known, protocol)
   if protocol.num_annealed:
     found |= run('annealing', gap_parts.anneal, _first(known, protocol.num_annealed), protocol)
-  if protocol.num_doubled:
+  if protocol.num_doubled and not protocol.cremer_stop:
     doubled = protocol._replace(search=protocol.search.doubled())
     few = _first(Example(x, q), protocol.num_doubled)
     found['doubled'], _ = run('doubled', gap_parts.mean_field, few, doubled)

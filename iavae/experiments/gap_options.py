@@ -25,6 +25,7 @@ CHECKS: dict[str, config_lib.Check] = {
     lambda v: config_lib.is_int(v) and v >= _MIN_STEPS,
     f'a whole number, {_MIN_STEPS} or more',
   ),
+  'cremer_stop': config_lib.FLAG,
   'flow_steps': (
     lambda v: config_lib.is_int(v) and (v == 0 or v >= _MIN_STEPS),
     f'a whole number, {_MIN_STEPS} or more, or 0 for no flow',
@@ -62,6 +63,7 @@ def protocol(options: Mapping[str, Any]) -> Protocol:
   return Protocol(
     num_samples=options['num_samples'],
     search=search(options['num_steps'], _SEARCH.max_norm),
+    cremer_stop=options['cremer_stop'],
     flow_search=search(options['flow_steps'], _MAX_NORM),
     flow_hidden=options['flow_hidden'],
     annealing=Annealing(
