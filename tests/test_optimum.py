@@ -80,7 +80,7 @@ def test_cremers_own_search_stops_near_the_best_but_not_as_near():
     best = linear_gaussian.posterior(PARAMS, x, NOISE)
     target, start = target_of(x), standard_normal(4)
     theirs = optimum.search_as_cremer(target, start, rng)
-    ours = optimum.best_from(QUICK, target, (start,), rng)
+    ours = optimum.best_from(Search(num_steps=1500), target, (start,), rng)
     value = lambda q: linear_gaussian.elbo(q, PARAMS, x, NOISE)
     return value(best) - value(theirs), value(best) - value(ours)
 
