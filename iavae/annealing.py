@@ -58,7 +58,7 @@ class _Path(NamedTuple):
   num_leapfrog: int
 
   def log_ratio(self, z: Array) -> Array:
-    """log f_1(z) - log f_0(z)."""
+    """log f_1(z) - log f_0(z) of z: [Z], [] in nats."""
     return self.target(z) - self.start.log_prob(z)
 
   def move(self, z: Array, b: Array, step_size: Array, rng: Array) -> tuple[Array, Array]:

@@ -128,7 +128,7 @@ def own(
 def anneal(
   protocol: Protocol, target: LogDensity, q: Posterior, example: Example, rng: Array
 ) -> dict[str, Evidence]:
-  """Annealed importance sampling from the Gaussian of q's moments, and from N(0, I)."""
+  """Annealed importance sampling from the Gaussian of q's moments, and from N(0, I); [] each."""
   starts = {'ais_q': example.q, 'ais_prior': standard_normal(example.q.mean.size)}
   rng_anneal = _purposes(rng)['anneal']
   chains = {

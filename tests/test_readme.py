@@ -7,6 +7,8 @@ from statistics import fmean, stdev
 import pytest
 from conftest import ROOT
 
+from iavae import gap_parts
+from iavae.optimum import Search
 from iavae.reports import image_numbers
 from iavae.statistics import paired_comparison
 
@@ -335,3 +337,21 @@ def test_gated_hidden_layers(dataset):
   (told,) = re.findall(r'(\.\d+) and (\.\d+) nats more than the encoder', ' '.join(README.split()))
   gain = controls['encoder_only']['mean_difference']
   assert float(told[dataset == 'OMNIGLOT']) == pytest.approx(gain, abs=0.0051)
+
+
+def test_the_plain_vae_of_the_gap_report():
+  """Its code runs as printed, by a shorter protocol, and loses what the README says it does."""
+  section = README[README.index('## What does an encoder lose') :]
+  (code,) = re.findall(r'```python\n(.*?)```', section[: section.index('## The synthetic')], re.S)
+  assert 'jax.random.key(3))\n' in code
+  short = gap_parts.Protocol(
+    num_samples=2000, flow_search=Search(num_steps=0), num_annealed=0, num_doubled=0, num_oracle=0
+  )
+  names = {'short': short}
+  exec(code.replace('jax.random.key(3))\n', 'jax.random.key(3), protocol=short)\n'), names)
+  summary, text = names['found'].summary, ' '.join(section.split())
+  told = re.findall(r'loses (\d\.\d\d) ± (\d\.\d\d) nats', text)
+  gaps = [summary['gaps']['mean_field'][name] for name in ('amortization', 'approximation')]
+  for gap, (mean, error) in zip(gaps, told, strict=True):
+    assert gap['mean'] == pytest.approx(float(mean), abs=0.05)
+    assert gap['standard_error'] == pytest.approx(float(error), abs=0.02)

@@ -9,12 +9,12 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from iavae import data, fit, parallel
+from iavae.amortization_gap import make_amortization_gap
 from iavae.diagnostics import make_measure
 from iavae.evaluate import make_evaluate
 from iavae.experiments import image_models, image_variants
 from iavae.experiments.image_models import Images
 from iavae.experiments.image_variants import Variant
-from iavae.gaps import make_amortization_gap
 from iavae.inference import amortized
 from iavae.rng import purpose_rng
 from iavae.types import Params

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from iavae import networks
-from iavae.gaps import make_amortization_gap
+from iavae.amortization_gap import make_amortization_gap
 from iavae.inference import amortized, hybrid
 from iavae.models import linear_gaussian
 
