@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
   """Minutes on 2 CPU cores for a small decoder of independent pixels."""
   config = ConfigDict()
-  config.methods = ()  # rows of the experiment; () is the base and the method under test
+  config.methods = ()  # rows of the experiment, of its first seed or model; () are those that are
+  # compared: of images the base, where it is trained, and the method under test, elsewhere all
   config.split = 'test'  # whose first images are measured, or 'train', 'validation'
   config.num_examples = 100
   config.num_samples = 5000  # draws of z in an ELBO and in an importance-weighted bound

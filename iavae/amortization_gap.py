@@ -28,7 +28,8 @@ def make_amortization_gap(
 
   The quick way to compare methods, where `gaps.measure` is the thorough one: q* is searched from q
   alone, see `optimum.search`; a search that ends below its start counts as none. Both ELBOs are
-  means over the same draws. What the search misses makes a gap too small, never too large.
+  means over the same draws. What the search misses makes a gap too small; that no gap is below 0
+  makes one that is 0 too large by what the draws leave uncertain, some .01 nats.
 
   A fourth argument, `elbo_optimal` [N] of another method with the same decoder, family and key,
   spares the search.

@@ -17,7 +17,7 @@ from iavae.types import Array, Posterior
 LogDensity = Callable[[Array], Array]  # z: [Z] -> [], nats
 
 MAX_PARETO_K = 0.7  # above, an estimate is not to be trusted (Vehtari et al., arXiv:1507.02646)
-_MIN_TAIL = 5  # weights to which a tail can be fitted
+MIN_TAIL = 5  # weights to which a tail can be fitted
 
 
 class Evidence(NamedTuple):
@@ -105,7 +105,7 @@ def _finish(sums: _Sums, num_samples: int) -> Evidence:
 def _pareto_k(largest: Array) -> Array:
   """Of the largest weights, [tail + 1], the least of which is the threshold."""
   tail = len(largest) - 1
-  if tail < _MIN_TAIL:
+  if tail < MIN_TAIL:
     return jnp.full((), jnp.nan)
   from blackjax.diagnostics import pareto_khat  # here, as it takes a second
 

@@ -121,7 +121,8 @@ def own(
   protocol: Protocol, target: LogDensity, q: Posterior, example: Example, rng: Array
 ) -> Evidence:
   """L[q*] of q's family, all leaves of q, also those of shared networks, the example's own."""
-  best = optimum.search(protocol.search, target, q, _purposes(rng)['search'])
+  options = protocol.search._replace(max_norm=protocol.flow_search.max_norm)
+  best = optimum.search(options, target, q, _purposes(rng)['search'])
   return _weigh(protocol, target, best, rng)
 
 

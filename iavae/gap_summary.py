@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from iavae.evidence import MAX_PARETO_K, Evidence
+from iavae.evidence import MAX_PARETO_K, MIN_TAIL, Evidence, tail_size
 from iavae.gap_parts import Protocol
 
 CONVERGED = 0.02  # nats that twice the steps may add to the mean of L[q*]
 NUM_WORST = 16
 _TENTH = 0.1
+_FEW = 4.0  # effective draws, at least
 _MANY = 0.1  # share of examples with a bad Pareto k above which an estimator is not trusted
 _FAMILIES = {'mean_field': 'optimal', 'flow': 'optimal_flow', 'own': 'optimal_own'}
 _ESTIMATORS = {
@@ -64,7 +65,7 @@ def summarize(found: Found, exact: np.ndarray | None, family: str, protocol: Pro
   levels = {'log_evidence': evidence, 'elbo': found['q'].elbo} | {
     f'elbo_{key}': found[key].elbo for key in _FAMILIES.values() if key in found
   }
-  known = family if family in gaps else 'mean_field'
+  known = family if family in gaps else 'own'
   lost = found[_FAMILIES[known]].elbo - found['q'].elbo
   summary = {
     'num_examples': len(evidence),
@@ -106,8 +107,10 @@ def _gaps(evidence: np.ndarray, optimal: np.ndarray, elbo: np.ndarray) -> Summar
 def _estimator(name: str, found: Found, evidence: np.ndarray, protocol: Protocol) -> Summary:
   """One estimate of log p(x), beside the one that is taken, on the examples that it was run for."""
   own, is_annealed = found[name], name.startswith('ais')
-  count, k = len(own.elbo), own.pareto_k[~np.isnan(own.pareto_k)]
   num_draws = protocol.annealing.num_chains if is_annealed else protocol.num_samples
+  count, has_tail = len(own.elbo), tail_size(num_draws) >= MIN_TAIL
+  # Where all but a few weights vanish beside the largest there is no k, and nothing is worse
+  k = np.nan_to_num(own.pareto_k, nan=np.inf)
   noise = np.sqrt(np.sum(own.standard_error.astype(np.float64) ** 2)) / count
   return {
     'name': name,
@@ -118,8 +121,8 @@ def _estimator(name: str, found: Found, evidence: np.ndarray, protocol: Protocol
     'monte_carlo_error': float(noise),
     'below_taken': mean_and_error(evidence[:count] - own.log_evidence),
     'effective_samples': float(np.median(own.effective_samples)),
-    'pareto_k': float(np.median(k)) if len(k) else None,
-    'share_bad_k': float(np.mean(k > MAX_PARETO_K)) if len(k) else None,
+    'pareto_k': float(np.median(k)) if has_tail and np.isfinite(np.median(k)) else None,
+    'share_bad_k': float(np.mean(k > MAX_PARETO_K)) if has_tail else None,
   }
 
 
@@ -157,6 +160,11 @@ def warnings(summary: Summary) -> list[str]:
       f'{taken["share_bad_k"]:.0%} of the examples, so it may be too low, and with it the '
       'approximation gap; take more draws, or annealing for all examples'
     )
+  if taken and taken['effective_samples'] < _FEW:
+    told.append(
+      f'log p(x) by {taken["label"]}: in the median example {taken["effective_samples"]:.1f} of '
+      f'{taken["num_draws"]} weights carry all, so it may be too low'
+    )
   for name in ('ais_q', 'ais_prior'):
     above = -by[name]['below_taken']['mean'] if name in by else 0.0
     if above > max(0.05, 2 * by.get(name, {}).get('below_taken', {}).get('standard_error', 0.0)):
@@ -189,23 +197,23 @@ def verdict(summary: Summary) -> list[str]:
     told.append(
       f'{held["share_that_holds_half"]:.0%} of the examples hold half of the amortization gap.'
     )
-  return [*told, _advice(amortization, approximation)]
+  return [*told, _advice(amortization, approximation, family)]
 
 
 def _value(of: Mapping[str, float]) -> str:
   return f'{of["mean"]:.2f} ± {of["standard_error"]:.2f}'
 
 
-def _advice(amortization: Mapping[str, float], approximation: Mapping[str, float]) -> str:
+def _advice(
+  amortization: Mapping[str, float], approximation: Mapping[str, float], family: str
+) -> str:
   a, b = amortization['mean'], approximation['mean']
   if max(a, b) < 0.1:
     return 'There is little to gain by better inference with this decoder.'
   if a > b:
     return (
-      'Most of it is the encoder: steps of refinement at test time, a larger or an '
+      'Most of it is how q is inferred: steps of refinement at test time, a larger or an '
       'instance-adaptive encoder can win it back; a richer family alone cannot.'
     )
-  return (
-    'Most of it is the family: a flow or a full covariance can win it back; a better encoder alone '
-    'cannot.'
-  )
+  richer = 'a flow or a full covariance' if family == 'mean_field' else 'a richer one'
+  return f'Most of it is the family: {richer} can win it back; a better encoder alone cannot.'

@@ -94,7 +94,7 @@ def inference_gaps(
   if protocol.num_oracle:
     _, latent_dim = _inspect(problem, {}, x, rng)
     checks['floor'] = gap_checks.noise_floor(latent_dim, protocol, rng_floor)
-  if simulate is not None:
+  if simulate is not None and protocol.num_simulated:
     draw = lambda params, rng: simulate(rng)  # noqa: E731
     checks['sandwich'] = gap_checks.sandwich(problem, draw, {}, rng_sandwich, protocol)
   return found._replace(summary=found.summary | checks)
@@ -164,7 +164,7 @@ def _find(
   known = Example(x, q, best)
   if protocol.flow_search.num_steps:
     found['optimal_flow'] = run('flow', gap_parts.flow, known, protocol)
-  if family == 'own':
+  if family == 'own' or (family == 'flow' and 'optimal_flow' not in found):
     found['optimal_own'] = run('own', gap_parts.own, known, protocol)
   if protocol.num_annealed:
     found |= run('annealing', gap_parts.anneal, _first(known, protocol.num_annealed), protocol)

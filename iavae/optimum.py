@@ -24,7 +24,7 @@ class Search(NamedTuple):
   Attributes:
     num_samples: draws of z a step, an even number; those of a Gaussian are antithetic.
     learning_rate: of Adam in the first step; it falls along a cosine to `final_rate`.
-    num_averaged: the result is the mean of so many last iterates.
+    num_averaged: the result is the mean of so many last iterates, at least 1.
     max_norm: of a gradient; a flow's path derivative may meet a z whose noise it cannot tell.
   """
 
@@ -92,12 +92,13 @@ def search(options: Search, target: LogDensity, start: Q, rng: Array) -> Q:
     state, _ = step(state, i)
     return (state, jax.tree.map(jnp.add, total, state[0])), None
 
-  first = options.num_steps - options.num_averaged
+  num_averaged = min(options.num_averaged, options.num_steps)
+  first = options.num_steps - num_averaged
   state = jax.lax.scan(step, (start, optimizer.init(start)), jnp.arange(first))[0]
   carry = state, jax.tree.map(jnp.zeros_like, start)
   last = jnp.arange(first, options.num_steps)
   total = jax.lax.scan(step_and_add, carry, last)[0][1]
-  found = jax.tree.map(lambda leaf: leaf / options.num_averaged, total)
+  found = jax.tree.map(lambda leaf: leaf / num_averaged, total)
   return better(target, found, start, jax.random.fold_in(rng, options.num_steps))
 
 

@@ -7,9 +7,9 @@ from statistics import fmean, stdev
 import pytest
 from conftest import ROOT
 
-from iavae import gap_parts
+from iavae import gap_parts, report
 from iavae.optimum import Search
-from iavae.reports import image_numbers
+from iavae.reports import cremer, image_numbers
 from iavae.statistics import paired_comparison
 
 RESULTS = json.loads((ROOT / 'results' / 'synthetic.json').read_text(encoding='utf8'))
@@ -355,3 +355,24 @@ def test_the_plain_vae_of_the_gap_report():
   for gap, (mean, error) in zip(gaps, told, strict=True):
     assert gap['mean'] == pytest.approx(float(mean), abs=0.05)
     assert gap['standard_error'] == pytest.approx(float(error), abs=0.02)
+
+
+def test_cremers_table_in_small():
+  path = ROOT / 'results' / 'cremer-mnist-reduced'
+  results = json.loads(path.with_suffix('.json').read_text(encoding='utf8'))
+  assert path.with_suffix('.md').read_text(encoding='utf8') == report.markdown(results)
+  rows = table('| binarized MNIST, in small')
+  assert [name for name, _ in rows] == list(cremer.MODELS.values())
+  for (_, found), column in zip(rows, results['columns'], strict=True):
+    gaps = [column[key] for key in ('approximation_gap', 'amortization_gap', 'flow_gain')]
+    expected = [gap[key] for gap in gaps for key in ('mean', 'standard_error')]
+    assert found == rounded([column['log_evidence']['mean'], *expected])
+  below = [
+    column['log_evidence']['mean'] - column['elbo_optimal_flow']['mean']
+    for column in results['columns']
+  ]
+  assert round(min(below), 1) == 0.3 and round(max(below), 1) == 0.6
+  usual = [told['estimators'][0] for told in results['measurements'].values()]
+  low = [one['below_taken']['mean'] for one in usual]
+  assert round(min(low), 1) == 0.3 and round(max(low), 1) == 0.7
+  assert all(one['name'] == 'q' and one['share_bad_k'] > 0.8 for one in usual)

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from iavae import config as config_lib
 from iavae import data, gap_checks, gaps
+from iavae.errors import ConfigError
 from iavae.experiments import gap_options
 from iavae.experiments.cremer_models import Trained
 from iavae.experiments.subjects import check_examples, examples
@@ -15,7 +16,10 @@ from iavae.rng import purpose_rng
 
 CHECKS: dict[str, config_lib.Check] = {
   f'gaps.{key}': check for key, check in gap_options.CHECKS.items()
-} | {'gaps.methods': (lambda v: v == (), '(), as --config.models says what is measured')}
+} | {
+  'gaps.methods': (lambda v: v == (), '(), as --config.models says what is measured'),
+  'gaps.num_simulated': (lambda v: v == 0, '0, as nothing is simulated here; see --mode=gaps'),
+}
 
 
 def check(config: ConfigDict, images: data.Dataset) -> None:
@@ -45,7 +49,11 @@ def measure(
     console.print(f'measuring {name}', highlight=False)
     # The same noise for all models: differences between them are paired
     rng = purpose_rng(config.seed, 'measure', config.gaps.split)
-    measured = gaps.measure(gaps.problem_of(one.model, one.method), one.params, x, rng, protocol)
+    problem = gaps.problem_of(one.model, one.method)
+    try:
+      measured = gaps.measure(problem, one.params, x, rng, protocol)
+    except ValueError as error:
+      raise ConfigError(f'{name}: {error}') from None
     told[name], arrays = measured.summary, measured.per_example
     levels = {
       'log_evidence': arrays[f'{measured.summary["log_evidence_by"]}/log_evidence'],

@@ -8,7 +8,10 @@ from iavae.annealing import Annealing
 from iavae.gap_parts import Protocol
 from iavae.optimum import Search
 
-_COUNT = (lambda v: config_lib.is_int(v) and 0 <= v < 10**9, 'a whole number, 0 for none')
+_COUNT = (
+  lambda v: config_lib.is_int(v) and v != 1 and 0 <= v < 10**9,
+  'a whole number, 0 for none, or above 1',
+)
 _SEARCH = Search()
 _MAX_NORM = 10.0  # of a gradient of a flow, see `optimum.Search`
 _MIN_STEPS = 10  # of a search
@@ -37,11 +40,11 @@ CHECKS: dict[str, config_lib.Check] = {
   'learning_rate': config_lib.POSITIVE,
   'flow_hidden': config_lib.NATURAL,
   'num_annealed': _COUNT,
-  'num_chains': config_lib.NATURAL,
+  'num_chains': (lambda v: config_lib.is_int(v) and v > 1, 'a whole number above 1'),
   'num_temperatures': (lambda v: config_lib.is_int(v) and v > 1, 'a whole number above 1'),
   'num_leapfrog': config_lib.NATURAL,
   'num_doubled': _COUNT,
-  'num_simulated': (lambda v: v != 1 and _COUNT[0](v), 'a whole number, 0 for none, or above 1'),
+  'num_simulated': _COUNT,
   'at_once': config_lib.NATURAL,
 }
 

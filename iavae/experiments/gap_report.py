@@ -76,7 +76,7 @@ def _measure(
   summary = {'name': subject.name, 'split': options.split} | found.summary
   summary['sandwich'] = _sandwich(subject, problem, rngs[1], protocol)
   summary['diagnostics'] = diagnostics.measure(
-    subject.model, subject.method, subject.params, subject.x, rngs[2]
+    subject.model, subject.method, subject.params, subject.x, rngs[2], at_once=options.at_once
   )
   arrays = dict(found.per_example)
   if subject.x.ndim == 4:

@@ -66,6 +66,8 @@ def load(source: Source, options: ConfigDict) -> tuple[list[Subject], dict[str, 
     raise ConfigError(
       f'{source.workdir} holds no finished run; run the same command without --mode=gaps first'
     )
+  if not (source.workdir / 'checkpoints').is_dir():
+    raise ConfigError(f'{source.workdir} has no checkpoints any more; train in another --workdir')
   return _LOADERS[experiment](source, options)
 
 

@@ -127,8 +127,8 @@ def figure_worst(results: Results, per_example: PerExample) -> Figure:
 
 
 def _title(results: Results) -> str:
-  data = results['data']
-  named = labels.Group(data['name'], data['protocol'], 'full').name
+  data, preset = results['data'], results['provenance']['config'].get('preset', 'full')
+  named = labels.Group(data['name'], data['protocol'], preset).name
   return f'Inference gaps: {named}'
 
 
