@@ -95,6 +95,14 @@ def test_an_odd_number_of_draws_is_refused():
     optimum.elbo(target_of(X[0]), start, jax.random.key(0), 3)
 
 
+def test_fewer_steps_than_are_averaged_are_no_more_than_asked_for():
+  """One step of Adam moves every entry by its rate."""
+  start = standard_normal(4)
+  once = Search(num_steps=1, learning_rate=1e-3)
+  found = jax.jit(lambda: optimum.search(once, target_of(X[0]), start, jax.random.key(0)))()
+  np.testing.assert_allclose(jnp.abs(found.mean), 1e-3, rtol=1e-2)
+
+
 def test_a_search_that_gets_lost_returns_its_start():
   lost = Search(num_steps=20, num_samples=2, learning_rate=1e4, num_averaged=5)
   start = linear_gaussian.posterior(PARAMS, X[0], NOISE)
