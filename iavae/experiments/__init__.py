@@ -65,7 +65,7 @@ def run_gaps(config: ConfigDict, options: ConfigDict, directory: pathlib.Path) -
   config_lib.check_values(options, gap_options.CHECKS, '--gaps')
   console = Console()
   with workdir.claim(directory, config.to_dict()):
-    _report(gap_report.run(config, options, directory, console), console)
+    _report(gap_report.measure_run(config, options, directory, console), console)
 
 
 def _report(directory: pathlib.Path, console: Console) -> None:

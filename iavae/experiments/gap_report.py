@@ -24,7 +24,7 @@ from iavae.types import Array, Params
 from iavae.workdir import write_arrays, write_text
 
 
-def run(
+def measure_run(
   config: ConfigDict, options: ConfigDict, workdir: pathlib.Path, console: Console
 ) -> pathlib.Path:
   """Measures the gaps of a finished run; returns the directory of the results.
