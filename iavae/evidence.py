@@ -91,7 +91,7 @@ def _finish(sums: _Sums, num_samples: int) -> Evidence:
   # S sum w^2 / (sum w)^2 - 1, the relative variance of w, is 0 but for rounding if all are the same
   log_effective = 2 * sums.first - sums.second
   variance = jnp.maximum(num_samples * jnp.exp(-log_effective) - 1, 0)
-  others = max(num_samples - 1, 1)
+  others = float(max(num_samples - 1, 1))  # times S it does not fit in 32 bits
   return Evidence(
     log_evidence=sums.first - np.log(num_samples),
     standard_error=jnp.sqrt(variance / others),

@@ -71,6 +71,17 @@ def test_sums_by_chunks_are_those_of_all_draws_at_once(at_once):
   np.testing.assert_allclose(found.pareto_k, whole.pareto_k, rtol=1e-3)
 
 
+def test_the_memory_of_ten_million_draws_is_that_of_a_chunk():
+  """Besides, the largest 3 sqrt(S) weights are kept: 10,000 numbers, a few times."""
+
+  def megabytes(num_samples):
+    run = jax.jit(lambda rng: evidence.importance_sampling(shifted, Q, rng, num_samples))
+    analysis = run.lower(jax.random.key(0)).compile().memory_analysis()
+    return analysis.temp_size_in_bytes / 1e6
+
+  assert megabytes(10**7) < megabytes(5000) + 1
+
+
 def test_equal_weights_are_all_effective_and_one_weight_is_one():
   equal = evidence.of_log_weights(jnp.full(1000, -7.0))
   np.testing.assert_allclose(equal.effective_samples, 1000, rtol=1e-4)
