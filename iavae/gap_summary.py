@@ -7,6 +7,7 @@ import numpy as np
 
 from iavae.evidence import MAX_PARETO_K, MIN_TAIL, Evidence, tail_size
 from iavae.gap_parts import Protocol
+from iavae.statistics import mean_and_error
 
 CONVERGED = 0.02  # nats that twice the steps may add to the mean of L[q*]
 NUM_WORST = 16
@@ -25,13 +26,6 @@ _ESTIMATORS = {
 
 Summary = dict[str, Any]
 Found = Mapping[str, Evidence]  # by estimator, each field [N] or [the first few]
-
-
-def mean_and_error(values: np.ndarray) -> dict[str, float]:
-  """{'mean', 'standard_error'} over examples, [N], in float64."""
-  values = np.asarray(values, np.float64)
-  error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
-  return {'mean': float(values.mean()), 'standard_error': float(error)}
 
 
 def arrays(found: Found, exact: np.ndarray | None) -> dict[str, np.ndarray]:

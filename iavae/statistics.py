@@ -20,6 +20,13 @@ MIN_SEEDS_NORMALITY = 3  # Shapiro-Wilk is not defined for fewer
 _ROUNDING = 1e-12
 
 
+def mean_and_error(values: ArrayLike) -> dict[str, float]:
+  """{'mean', 'standard_error'} of [N] values, in their unit, in float64; N is 2 or more."""
+  values = np.asarray(values, np.float64)
+  error = values.std(ddof=1) / np.sqrt(len(values))
+  return {'mean': float(values.mean()), 'standard_error': float(error)}
+
+
 def paired_comparison(
   a: ArrayLike, b: ArrayLike, *, name_a: str, name_b: str, metric: str
 ) -> dict[str, Any]:

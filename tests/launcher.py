@@ -36,7 +36,12 @@ def launch(*arguments: object, cwd: pathlib.Path = ROOT) -> subprocess.Completed
 
 def run_tiny(workdir: pathlib.Path, overrides: tuple[str, ...] = TINY) -> str:
   """A run that has to succeed; returns its stdout."""
-  done = launch(f'--config={CONFIG}', f'--workdir={workdir}', *overrides)
+  return succeed(f'--config={CONFIG}', f'--workdir={workdir}', *overrides)
+
+
+def succeed(*arguments: object) -> str:
+  """launch.py, which has to end well; returns its stdout."""
+  done = launch(*arguments)
   assert done.returncode == 0, done.stderr
   assert 'Traceback' not in done.stderr
   return done.stdout

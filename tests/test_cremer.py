@@ -17,7 +17,7 @@ from iavae.experiments import cremer, cremer_claims, cremer_models
 from iavae.experiments.image_checks import load_images
 from iavae.reports import cremer as cremer_report
 from iavae.reports import cremer_verdicts
-from launcher import ROOT, launch
+from launcher import ROOT, launch, succeed
 
 TINY = (
   f'--config={ROOT / "configs" / "cremer_mnist.py"}:reduced',
@@ -54,8 +54,7 @@ GAPS = ('approximation_gap', 'amortization_gap', 'inference_gap', 'flow_gain')
 @pytest.fixture(scope='module')
 def workdir(tmp_path_factory):
   directory = tmp_path_factory.mktemp('cremer')
-  done = launch(*TINY, f'--workdir={directory}')
-  assert done.returncode == 0, done.stderr
+  succeed(*TINY, f'--workdir={directory}')
   return directory
 
 

@@ -10,7 +10,7 @@ from iavae import gap_summary, report
 from iavae.evidence import Evidence
 from iavae.gap_parts import Protocol
 from iavae.reports import gap_tables
-from launcher import ROOT, launch, run_tiny
+from launcher import ROOT, run_tiny, succeed
 
 DIGITS = (
   f'--config={ROOT / "configs" / "digits.py"}:reduced',
@@ -44,8 +44,7 @@ SHORT = (
 @pytest.fixture(scope='module')
 def workdir(tmp_path_factory):
   directory = tmp_path_factory.mktemp('digits')
-  done = launch(*DIGITS, f'--workdir={directory}')
-  assert done.returncode == 0, done.stderr
+  succeed(*DIGITS, f'--workdir={directory}')
   return directory
 
 
@@ -54,10 +53,9 @@ def measured(workdir):
   """The report of a run that only its directory names, with a check on simulated data."""
   files = [workdir / name for name in ('results.json', 'metrics.jsonl')]
   before = [file.read_bytes() for file in files]
-  done = launch('--mode=gaps', f'--workdir={workdir}', *SHORT, '--gaps.num_simulated=6')
-  assert done.returncode == 0, done.stderr
+  told = succeed('--mode=gaps', f'--workdir={workdir}', *SHORT, '--gaps.num_simulated=6')
   assert [file.read_bytes() for file in files] == before
-  return done.stdout
+  return told
 
 
 def test_a_run_is_measured_by_its_directory_alone(workdir, measured):
@@ -88,11 +86,10 @@ def test_the_page_and_the_terminal_say_the_same(workdir, measured):
 
 
 def test_the_config_may_name_the_run_and_rows_be_chosen(workdir):
-  done = launch(
+  succeed(
     '--mode=gaps', *DIGITS, f'--workdir={workdir}', *SHORT, "--gaps.methods=('base',)",
     '--gaps.split=train', '--gaps.flow_steps=0', '--gaps.num_annealed=0', '--gaps.num_doubled=0',
   )  # fmt: skip
-  assert done.returncode == 0, done.stderr
   (subject,) = json.loads((workdir / 'gaps' / 'results.json').read_text())['subjects']
   assert subject['name'] == 'base' and subject['split'] == 'train'
   assert 'elbo_optimal_flow' not in subject['levels'] and subject['convergence'] is None
@@ -101,12 +98,11 @@ def test_the_config_may_name_the_run_and_rows_be_chosen(workdir):
 
 def test_the_synthetic_experiment_is_measured_by_quadrature(tmp_path):
   run_tiny(tmp_path)
-  done = launch('--mode=gaps', f'--workdir={tmp_path}', *SHORT, '--gaps.flow_steps=0')
-  assert done.returncode == 0, done.stderr
+  told = succeed('--mode=gaps', f'--workdir={tmp_path}', *SHORT, '--gaps.flow_steps=0')
   results = json.loads((tmp_path / 'gaps' / 'results.json').read_text())
   assert [s['name'] for s in results['subjects']] == ['base', 'instance_adaptive']
   assert all(s['log_evidence_by'] == 'exact' for s in results['subjects'])
-  assert 'The examples are no images' not in done.stdout
+  assert 'The examples are no images' not in told
 
 
 @pytest.mark.parametrize(

@@ -350,6 +350,7 @@ def test_the_plain_vae_of_the_gap_report():
   names = {'short': short}
   exec(code.replace('jax.random.key(3))\n', 'jax.random.key(3), protocol=short)\n'), names)
   summary, text = names['found'].summary, ' '.join(section.split())
+  assert all(sentence in text for sentence in summary['verdict'][1:])
   told = re.findall(r'loses (\d\.\d\d) ± (\d\.\d\d) nats', text)
   gaps = [summary['gaps']['mean_field'][name] for name in ('amortization', 'approximation')]
   for gap, (mean, error) in zip(gaps, told, strict=True):

@@ -25,6 +25,7 @@ from iavae.experiments.cost_measures import Subject, measure, start_refining
 from iavae.experiments.image_checks import CHECKS
 from iavae.experiments.image_models import Images
 from iavae.rng import purpose_rng
+from iavae.statistics import mean_and_error
 from iavae.types import Array, GenerativeModel, InferenceMethod, Metrics, Params, Posterior
 from iavae.workdir import write_arrays, write_text
 
@@ -120,9 +121,8 @@ def _accuracy(
 
 
 def _point(values: np.ndarray) -> dict[str, float]:
-  values = values.astype(np.float64)
-  error = values.std(ddof=1) / np.sqrt(len(values))
-  return {'elbo': float(values.mean()), 'standard_error': float(error)}
+  found = mean_and_error(values)
+  return {'elbo': found['mean'], 'standard_error': found['standard_error']}
 
 
 def run(config: ConfigDict, workdir: pathlib.Path, console: Console) -> dict:

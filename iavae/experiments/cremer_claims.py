@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from iavae.poster import LEVELS
+from iavae.statistics import mean_and_error
 
 EQUAL_WITHIN = 2.0  # two gaps are of about one size if neither is more than so many times the other
 FAR = 10.0  # nats, by which the best flow is above the best Gaussian: 'more than 10'
@@ -45,11 +46,7 @@ def gaps(column: Mapping[str, Any], posterior: str) -> dict[str, Values]:
 
 def estimate(values: Values) -> dict[str, float] | None:
   """Mean and standard error of [N] values, in their unit; None where not measured."""
-  values = np.atleast_1d(np.asarray(values, np.float64))
-  if np.isnan(values).any():
-    return None
-  error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
-  return {'mean': float(values.mean()), 'standard_error': float(error)}
+  return None if np.isnan(values).any() else mean_and_error(values)
 
 
 def summarize(column: Mapping[str, Any]) -> dict[str, Any]:

@@ -55,6 +55,8 @@ class Source(NamedTuple):
 def load(source: Source, options: ConfigDict) -> tuple[list[Subject], dict[str, Any]]:
   """The subjects that options.methods names, and what their data are, for results.json.
 
+  Stages are read back as every run reads them: one whose checkpoint is lost is trained again.
+
   Raises:
     ConfigError: for a run that is not finished, an experiment without subjects, an unknown name, or
       fewer examples than are asked for.
@@ -66,8 +68,6 @@ def load(source: Source, options: ConfigDict) -> tuple[list[Subject], dict[str, 
     raise ConfigError(
       f'{source.workdir} holds no finished run; run the same command without --mode=gaps first'
     )
-  if not (source.workdir / 'checkpoints').is_dir():
-    raise ConfigError(f'{source.workdir} has no checkpoints any more; train in another --workdir')
   return _LOADERS[experiment](source, options)
 
 

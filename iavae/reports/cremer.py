@@ -50,10 +50,9 @@ def rounded(column: Results) -> dict[str, float | None]:
 def gaps(model: str, levels: Levels) -> dict[str, float | None]:
   """The gaps of rounded levels, which so add up as printed; None where a level is missing."""
   optimal = levels['elbo_optimal_flow' if model.endswith('_flow') else 'elbo_optimal']
-  evidence, elbo = levels['log_evidence'], levels['elbo']
-  pairs = ((evidence, optimal), (optimal, elbo), (evidence, elbo))
-  found = [None if None in pair else round(pair[0] - pair[1], 2) for pair in pairs]
-  return dict(zip(GAPS, found, strict=True))
+  known = [np.nan if e is None else e for e in (levels['log_evidence'], optimal, levels['elbo'])]
+  found = gap_tables.adding_up(*known)
+  return {gap: None if np.isnan(v) else v for gap, v in zip(GAPS, found, strict=True)}
 
 
 def columns(results: Results) -> list[tuple[str, Levels, Levels | None]]:

@@ -27,12 +27,20 @@ FAMILIES = {'mean_field': 'mean-field', 'flow': 'flow', 'own': 'its own'}
 GAPS = ('approximation', 'amortization', 'inference')
 
 
+def adding_up(evidence: float, optimal: float, elbo: float) -> tuple[float, float, float]:
+  """(approximation, amortization, inference) gap of levels rounded to two digits, nats.
+
+  Differences of what is printed add up exactly as printed.
+  """
+  found = (evidence - optimal, optimal - elbo, evidence - elbo)
+  return tuple(round(gap, 2) for gap in found)
+
+
 def printed_gaps(summary: Summary, family: str) -> dict[str, float]:
   """Differences of the levels as printed, to two digits, so that they add up; nats."""
   level = {name: round(value['mean'], 2) for name, value in summary['levels'].items()}
-  evidence, optimal, elbo = (level[name] for name in ('log_evidence', _OPTIMAL[family], 'elbo'))
-  found = (evidence - optimal, optimal - elbo, evidence - elbo)
-  return dict(zip(GAPS, (round(gap, 2) for gap in found), strict=True))
+  found = adding_up(level['log_evidence'], level[_OPTIMAL[family]], level['elbo'])
+  return dict(zip(GAPS, found, strict=True))
 
 
 def levels(subjects: Subjects) -> Table:
