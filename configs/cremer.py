@@ -33,7 +33,7 @@ REDUCED = {
   'gaps.num_steps': 2000,
   'gaps.flow_steps': 2000,
   'gaps.num_annealed': 16,
-  'gaps.num_doubled': 16,
+  'gaps.num_doubled': 8,
 }
 PRESETS = {'reduced': REDUCED}
 

@@ -27,5 +27,6 @@ def get_config() -> ConfigDict:
   config.num_doubled = 20  # examples searched again with twice the steps; 0 for none
   config.num_simulated = 0  # examples drawn from the model, log p(x) of which is bounded both ways
   config.at_once = 50  # examples in memory
+  config.draws_at_once = 100  # of z of each of them in a bound; less where a decoder is large
   config.lock()
   return config

@@ -150,6 +150,22 @@ def latent_use(model: GenerativeModel, params: Params, x: dict[str, Array], rng:
   return jnp.mean(own) - jnp.mean(other)
 
 
+def _make_describe(method: InferenceMethod, at_once: int) -> Callable:
+  """describe(params, x: [N, ...], rng) -> (`_describe` of all examples, their posteriors)."""
+
+  def infer(params: Params, x: Array, rng: Array) -> Posterior:
+    return _whole(method.infer(params, x, rng), None)
+
+  encode = over_examples(infer, at_once)
+
+  def describe(params: Params, x: Array, rng: Array) -> tuple[dict[str, np.ndarray], Posterior]:
+    rng_encode, rng_describe = jax.random.split(rng)
+    posteriors = encode(params, x, rng_encode)
+    return _describe_all(params['inference'].get('flow'), posteriors, rng_describe), posteriors
+
+  return describe
+
+
 @functools.cache
 def _programs_of_model(model: GenerativeModel, at_once: int) -> tuple[Callable, Callable]:
   """`latent_use` and `calibration.simulate` for many examples; compiled once for all methods."""
@@ -211,17 +227,8 @@ def make_measure(
   if not model.standard_normal_prior:
     raise ValueError('these diagnostics are of models whose prior is N(0, I)')
   use, simulate = _programs_of_model(model, at_once)
+  describe = _make_describe(method, at_once)
   modulate = make_modulation_diagnostics(method, at_once=at_once)
-
-  def infer(params: Params, x: Array, rng: Array) -> Posterior:
-    return _whole(method.infer(params, x, rng), None)
-
-  encode = over_examples(infer, at_once)
-
-  def describe(params: Params, x: Array, rng: Array) -> tuple[dict[str, np.ndarray], Posterior]:
-    rng_encode, rng_describe = jax.random.split(rng)
-    posteriors = encode(params, x, rng_encode)
-    return _describe_all(params['inference'].get('flow'), posteriors, rng_describe), posteriors
 
   def calibrate(params: Params, active: np.ndarray, rng: Array) -> dict[str, Any]:
     rng_simulate, rng_describe = jax.random.split(rng)
@@ -257,5 +264,5 @@ def measure(
   rng: Array,
   **options: int,
 ) -> dict[str, Any]:
-  """`make_measure` for one call; whoever measures several params compiles once by that."""
+  """`make_measure` for one x: [N, ...]; whoever measures several params compiles once by that."""
   return make_measure(model, method, **options)(params, x, rng)

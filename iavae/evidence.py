@@ -129,7 +129,7 @@ def importance_sampling(
   A draw depends on `rng` and its number only, not on how many are worked on at once.
 
   Args:
-    target: log p(x, z) of this example.
+    target: log p(x, z) of this example, z: [Z].
     num_samples: S.
     at_once: draws in memory at once; besides, the 3 sqrt(S) largest weights are kept.
   """

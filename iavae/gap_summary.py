@@ -47,8 +47,8 @@ def summarize(found: Found, exact: np.ndarray | None, family: str, protocol: Pro
   Returns:
     num_examples, family; 'levels': log_evidence, elbo, elbo_optimal, ..; 'gaps': family ->
     approximation, amortization, inference; 'estimators'; 'log_evidence_by'; 'concentration';
-    'convergence'; 'worst': numbers of the examples of the largest gaps; 'warnings', 'verdict':
-    sentences.
+    'convergence': family -> what twice the steps add; 'worst': numbers of the examples of the
+    largest gaps; 'warnings', 'verdict': sentences.
   """
   best, evidence = _log_evidence(found, exact)
   gaps = {
@@ -71,7 +71,11 @@ def summarize(found: Found, exact: np.ndarray | None, family: str, protocol: Pro
       _estimator(name, found, evidence, protocol) for name in _ESTIMATORS if name in found
     ],
     'concentration': _concentration(lost),
-    'convergence': _convergence(found),
+    'convergence': {
+      name: _convergence(found[key].elbo, found[f'{key}_doubled'].elbo)
+      for name, key in _FAMILIES.items()
+      if f'{key}_doubled' in found
+    },
     'worst': np.argsort(-lost, kind='stable')[:NUM_WORST].tolist(),
   }
   summary['warnings'] = warnings(summary)
@@ -134,12 +138,10 @@ def _concentration(lost: np.ndarray) -> Summary:
   }
 
 
-def _convergence(found: Found) -> Summary | None:
-  """What twice the steps add to L[q*] of the mean-field Gaussian, by the same draws."""
-  if 'doubled' not in found:
-    return None
-  count = len(found['doubled'].elbo)
-  added = mean_and_error(found['doubled'].elbo - found['optimal'].elbo[:count])
+def _convergence(optimal: np.ndarray, doubled: np.ndarray) -> Summary:
+  """What twice the steps add to L[q*] of the first examples, by the same draws."""
+  count = len(doubled)
+  added = mean_and_error(doubled - optimal[:count])
   return added | {'num_examples': count, 'converged': bool(abs(added['mean']) < CONVERGED)}
 
 
@@ -163,7 +165,7 @@ def warnings(summary: Summary) -> list[str]:
     above = -by[name]['below_taken']['mean'] if name in by else 0.0
     if above > max(0.05, 2 * by.get(name, {}).get('below_taken', {}).get('standard_error', 0.0)):
       told.append(f'{by[name]["label"]} finds {above:.2f} nats more than is taken for log p(x)')
-  convergence = summary['convergence']
+  convergence = summary['convergence'].get(family)
   if convergence and not convergence['converged']:
     told.append(
       f'the search for q* has not converged: twice the steps add {convergence["mean"]:.3f} nats'

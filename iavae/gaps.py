@@ -168,11 +168,23 @@ def _find(
     found['optimal_own'] = run('own', gap_parts.own, known, protocol)
   if protocol.num_annealed:
     found |= run('annealing', gap_parts.anneal, _first(known, protocol.num_annealed), protocol)
-  if protocol.num_doubled and not protocol.cremer_stop:
-    doubled = protocol._replace(search=protocol.search.doubled())
-    few = _first(Example(x, q), protocol.num_doubled)
-    found['doubled'], _ = run('doubled', gap_parts.mean_field, few, doubled)
-  return found
+  return found | _doubled(run, known, found, protocol)
+
+
+def _doubled(
+  run: Callable[..., Any], known: Example, found: dict[str, Evidence], protocol: Protocol
+) -> dict[str, Evidence]:
+  """Every search again with twice the steps, of the first examples."""
+  twice = protocol._replace(
+    search=protocol.search.doubled(), flow_search=protocol.flow_search.doubled()
+  )
+  few, again = _first(known, protocol.num_doubled), {}
+  if protocol.num_doubled and not protocol.cremer_stop:  # which takes no number of steps
+    again['optimal_doubled'], _ = run('mean_field_doubled', gap_parts.mean_field, few, twice)
+  for name, part in (('flow', gap_parts.flow), ('own', gap_parts.own)):
+    if protocol.num_doubled and f'optimal_{name}' in found:
+      again[f'optimal_{name}_doubled'] = run(f'{name}_doubled', part, few, twice)
+  return again
 
 
 def _first(examples: Example, num: int) -> Example:

@@ -92,7 +92,7 @@ def test_the_config_may_name_the_run_and_rows_be_chosen(workdir):
   )  # fmt: skip
   (subject,) = json.loads((workdir / 'gaps' / 'results.json').read_text())['subjects']
   assert subject['name'] == 'base' and subject['split'] == 'train'
-  assert 'elbo_optimal_flow' not in subject['levels'] and subject['convergence'] is None
+  assert 'elbo_optimal_flow' not in subject['levels'] and not subject['convergence']
   assert [e['name'] for e in subject['estimators']] == ['q', 'optimal']
 
 
@@ -151,7 +151,7 @@ def constructed(elbo, optimal, evidence, **changes):
   if 'annealed' in changes:
     found['ais_q'] = made(elbo[:4], changes['annealed'][:4])
   if 'doubled' in changes:
-    found['doubled'] = made(changes['doubled'][:4], evidence[:4])
+    found['optimal_doubled'] = made(changes['doubled'][:4], evidence[:4])
   return gap_summary.summarize(found, changes.get('exact'), 'mean_field', Protocol())
 
 

@@ -35,7 +35,7 @@ class Subject(NamedTuple):
 def start_refining(
   model: GenerativeModel, subject: Subject, rate: float, params: Params, x: Array, rng: Array
 ) -> tuple[Any, Callable]:
-  """The state before the first step of Adam on the posterior of x, and the step."""
+  """The state before the first step of Adam on the posterior of x: [...], and the step."""
   bound = functools.partial(elbo, num_samples=NUM_SAMPLES)
   refinement = Refinement(0, local_only(optax.adam(rate)), bound)
   q = subject.method(0).infer(params, x, rng)
@@ -68,9 +68,9 @@ def _make_infer(model: GenerativeModel, subject: Subject, num_steps: int) -> Cal
 
 
 def megaflops(model: GenerativeModel, subject: Subject, x: Array) -> tuple[float, float]:
-  """Millions of operations an example, as XLA counts them: before the first step, and of each.
+  """Millions of operations an example of x: [B, ...], before the first step and of each.
 
-  XLA counts a loop once, so what it counts of one step is one step.
+  As XLA counts them, which counts a loop once, so what it counts of one step is one step.
   """
 
   def step_only(params: Params, x: Array, rng: Array) -> Posterior:

@@ -46,6 +46,7 @@ CHECKS: dict[str, config_lib.Check] = {
   'num_doubled': _COUNT,
   'num_simulated': _COUNT,
   'at_once': config_lib.NATURAL,
+  'draws_at_once': config_lib.NATURAL,
 }
 
 
@@ -78,4 +79,5 @@ def protocol(options: Mapping[str, Any]) -> Protocol:
     num_doubled=options['num_doubled'],
     num_simulated=options['num_simulated'],
     at_once=options['at_once'],
+    samples_at_once=options['draws_at_once'],
   )

@@ -4,7 +4,6 @@ A subject is (its name in words, its summary, see `gap_summary.summarize`).
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from iavae.gap_summary import CONVERGED, Summary
 from iavae.tables import Results, Table, number, spread
@@ -117,11 +116,11 @@ def searches(results: Results, subjects: Subjects) -> Table:
   """Whether the searches for q* have ended, and what they miss where that is known."""
   rows = []
   for label, summary in subjects:
-    found: Any = summary['convergence']
-    if found:
+    for family, found in summary['convergence'].items():
       added = spread(found['mean'], found['standard_error'], 4)
+      words = f'{label}, {FAMILIES[family]}: twice the steps add'
       verdict = 'yes' if found['converged'] else 'no'
-      rows.append((f'{label}: twice the steps add', str(found['num_examples']), added, verdict))
+      rows.append((words, str(found['num_examples']), added, verdict))
   for floor in results.get('floors', ()):
     size, count = floor['latent_dim'], str(floor['num_examples'])
     for family in ('mean_field', 'flow'):
@@ -133,10 +132,9 @@ def searches(results: Results, subjects: Subjects) -> Table:
     'Searches for the best posterior',
     ('', 'examples', 'nats', 'converged'),
     tuple(rows),
-    'Converged: twice the steps move the mean of the best mean-field ELBO by less than '
-    f'{CONVERGED}. Noise floor: what the same search misses on a linear-Gaussian model of as many '
-    'latents with correlated posteriors; mean-field: below the best, which is known; flow: below '
-    'log p(x).',
+    f'Converged: twice the steps move the mean of the best ELBO by less than {CONVERGED}. Noise '
+    'floor: what the same search misses on a linear-Gaussian model of as many latents with '
+    'correlated posteriors; mean-field: below the best, which is known; flow: below log p(x).',
   )
 
 
