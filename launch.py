@@ -39,6 +39,7 @@ def main(argv: list[str]) -> int:
     return 2
   command_line.tame_streams()
   command_line.keep_interrupts()
+  command = None
   try:
     from configs import gaps
 
@@ -54,7 +55,8 @@ def main(argv: list[str]) -> int:
     print(f'error: {error}', file=sys.stderr)
     return error.exit_code
   except KeyboardInterrupt:
-    print('interrupted; the same command resumes the run', file=sys.stderr)
+    again = 'starts again' if command and command.mode == 'gaps' else 'resumes the run'
+    print(f'interrupted; the same command {again}', file=sys.stderr)
     return 130
   except Exception as error:  # the OS says it in an OSError, Orbax in others
     if os.strerror(errno.ENOSPC) not in str(error):

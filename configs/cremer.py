@@ -34,6 +34,7 @@ REDUCED = {
   'gaps.flow_steps': 2000,
   'gaps.num_annealed': 16,
   'gaps.num_doubled': 8,
+  'gaps.num_simulated': 8,
 }
 PRESETS = {'reduced': REDUCED}
 

@@ -25,8 +25,8 @@ def get_config() -> ConfigDict:
   config.num_temperatures = 200
   config.num_leapfrog = 10  # steps of a transition
   config.num_doubled = 20  # examples searched again with twice the steps; 0 for none
-  config.num_simulated = 0  # examples drawn from the model, log p(x) of which is bounded both ways
-  config.at_once = 50  # examples in memory
-  config.draws_at_once = 100  # of z of each of them in a bound; less where a decoder is large
+  config.num_simulated = 20  # examples drawn from the model, whose log p(x) has two-sided bounds
+  config.at_once = 0  # examples in memory; 0: 100, or on a CPU 10 of a convolutional decoder
+  config.draws_at_once = 0  # of z of each of them in a bound; 0: 50, or 1
   config.lock()
   return config

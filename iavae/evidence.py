@@ -18,6 +18,7 @@ LogDensity = Callable[[Array], Array]  # z: [Z] -> [], nats
 
 MAX_PARETO_K = 0.7  # above, an estimate is not to be trusted (Vehtari et al., arXiv:1507.02646)
 MIN_TAIL = 5  # weights to which a tail can be fitted
+_ALIKE = 1e-3  # relative difference of weights that are the same but for rounding
 
 
 class Evidence(NamedTuple):
@@ -30,7 +31,8 @@ class Evidence(NamedTuple):
     elbo_standard_error: of it.
     effective_samples: (sum w)^2 / sum w^2, from 1 to S.
     pareto_k: shape of the generalized Pareto distribution of the largest weights; their variance is
-      finite below 1/2, their mean below 1. NaN for too few weights.
+      finite below 1/2, their mean below 1. NaN for too few weights, or if all but one vanish; minus
+      infinity where the largest are all alike.
   """
 
   log_evidence: Array
@@ -109,8 +111,10 @@ def _pareto_k(largest: Array) -> Array:
     return jnp.full((), jnp.nan)
   from blackjax.diagnostics import pareto_khat  # here, as it takes a second
 
-  weights = jnp.exp(largest - jnp.max(largest))
-  return pareto_khat(weights, tail='upper', tail_frac=(tail + 0.5) / len(largest))
+  weights = jnp.exp(largest - largest[0])
+  k = pareto_khat(weights, tail='upper', tail_frac=(tail + 0.5) / len(largest))
+  # of weights within rounding of each other a fit tells nothing: there is no tail
+  return jnp.where(weights[-1] > 1 - _ALIKE, -jnp.inf, k)
 
 
 def of_log_weights(log_weights: Array) -> Evidence:

@@ -1,20 +1,17 @@
-"""What do the numbers of all examples say: means, standard errors, warnings, a verdict in words?"""
+"""What do the numbers of all examples say: means, standard errors, how far to trust them?"""
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from iavae import gap_words
 from iavae.evidence import MAX_PARETO_K, MIN_TAIL, Evidence, tail_size
 from iavae.gap_parts import Protocol
 from iavae.statistics import mean_and_error
 
-CONVERGED = 0.02  # nats that twice the steps may add to the mean of L[q*]
 NUM_WORST = 16
 _TENTH = 0.1
-_FEW = 4.0  # effective draws, at least
-_MANY = 0.1  # share of examples with a bad Pareto k above which an estimator is not trusted
-_FAMILIES = {'mean_field': 'optimal', 'flow': 'optimal_flow', 'own': 'optimal_own'}
 _ESTIMATORS = {
   'q': 'IWAE from q',
   'optimal': 'IWAE from the best mean-field q',
@@ -53,14 +50,14 @@ def summarize(found: Found, exact: np.ndarray | None, family: str, protocol: Pro
   best, evidence = _log_evidence(found, exact)
   gaps = {
     name: _gaps(evidence, found[key].elbo, found['q'].elbo)
-    for name, key in _FAMILIES.items()
+    for name, key in gap_words.OPTIMAL.items()
     if key in found
   }
   levels = {'log_evidence': evidence, 'elbo': found['q'].elbo} | {
-    f'elbo_{key}': found[key].elbo for key in _FAMILIES.values() if key in found
+    f'elbo_{key}': found[key].elbo for key in gap_words.OPTIMAL.values() if key in found
   }
   known = family if family in gaps else 'own'
-  lost = found[_FAMILIES[known]].elbo - found['q'].elbo
+  lost = found[gap_words.OPTIMAL[known]].elbo - found['q'].elbo
   summary = {
     'num_examples': len(evidence),
     'family': known,
@@ -68,18 +65,20 @@ def summarize(found: Found, exact: np.ndarray | None, family: str, protocol: Pro
     'levels': {name: mean_and_error(values) for name, values in levels.items()},
     'gaps': gaps,
     'estimators': [
-      _estimator(name, found, evidence, protocol) for name in _ESTIMATORS if name in found
+      {'label': _label(name, family)} | _estimator(name, found, evidence, protocol)
+      for name in _ESTIMATORS
+      if name in found
     ],
     'concentration': _concentration(lost),
     'convergence': {
       name: _convergence(found[key].elbo, found[f'{key}_doubled'].elbo)
-      for name, key in _FAMILIES.items()
+      for name, key in gap_words.OPTIMAL.items()
       if f'{key}_doubled' in found
     },
     'worst': np.argsort(-lost, kind='stable')[:NUM_WORST].tolist(),
   }
-  summary['warnings'] = warnings(summary)
-  return summary | {'verdict': verdict(summary)}
+  summary['warnings'] = gap_words.warnings(summary)
+  return summary | {'verdict': gap_words.verdict(summary)}
 
 
 def _log_evidence(found: Found, exact: np.ndarray | None) -> tuple[str, np.ndarray]:
@@ -102,6 +101,12 @@ def _gaps(evidence: np.ndarray, optimal: np.ndarray, elbo: np.ndarray) -> Summar
   }
 
 
+def _label(name: str, family: str) -> str:
+  if name == 'ais_q' and family != 'mean_field':
+    return "AIS from a Gaussian of q's moments"
+  return _ESTIMATORS[name]
+
+
 def _estimator(name: str, found: Found, evidence: np.ndarray, protocol: Protocol) -> Summary:
   """One estimate of log p(x), beside the one that is taken, on the examples that it was run for."""
   own, is_annealed = found[name], name.startswith('ais')
@@ -112,7 +117,6 @@ def _estimator(name: str, found: Found, evidence: np.ndarray, protocol: Protocol
   noise = np.sqrt(np.sum(own.standard_error.astype(np.float64) ** 2)) / count
   return {
     'name': name,
-    'label': _ESTIMATORS[name],
     'num_examples': count,
     'num_draws': num_draws,
     **mean_and_error(own.log_evidence),
@@ -142,74 +146,7 @@ def _convergence(optimal: np.ndarray, doubled: np.ndarray) -> Summary:
   """What twice the steps add to L[q*] of the first examples, by the same draws."""
   count = len(doubled)
   added = mean_and_error(doubled - optimal[:count])
-  return added | {'num_examples': count, 'converged': bool(abs(added['mean']) < CONVERGED)}
-
-
-def warnings(summary: Summary) -> list[str]:
-  """What is not to be trusted, in words."""
-  told, family = [], summary['family']
-  by = {e['name']: e for e in summary['estimators']}
-  taken = by.get(summary['log_evidence_by'])
-  if taken and (taken['share_bad_k'] or 0) > _MANY:
-    told.append(
-      f'log p(x) by {taken["label"]}: Pareto k is above {MAX_PARETO_K} for '
-      f'{taken["share_bad_k"]:.0%} of the examples, so it may be too low, and with it the '
-      'approximation gap; take more draws, or annealing for all examples'
-    )
-  if taken and taken['effective_samples'] < _FEW:
-    told.append(
-      f'log p(x) by {taken["label"]}: in the median example {taken["effective_samples"]:.1f} of '
-      f'{taken["num_draws"]} weights carry all, so it may be too low'
-    )
-  for name in ('ais_q', 'ais_prior'):
-    above = -by[name]['below_taken']['mean'] if name in by else 0.0
-    if above > max(0.05, 2 * by.get(name, {}).get('below_taken', {}).get('standard_error', 0.0)):
-      told.append(f'{by[name]["label"]} finds {above:.2f} nats more than is taken for log p(x)')
-  convergence = summary['convergence'].get(family)
-  if convergence and not convergence['converged']:
-    told.append(
-      f'the search for q* has not converged: twice the steps add {convergence["mean"]:.3f} nats'
-    )
-  for name, gaps in summary['gaps'].items():
-    lost = gaps['amortization']
-    if lost['mean'] < -2 * lost['standard_error'] - 0.01 and name == family:
-      told.append('the search for q* ends below q itself: its rate or its steps do not fit')
-  return told
-
-
-def verdict(summary: Summary) -> list[str]:
-  """What the gaps mean, in plain words."""
-  gaps, family = summary['gaps'][summary['family']], summary['family']
-  names = {'mean_field': 'the mean-field family', 'flow': 'the flow', 'own': 'its family'}
-  amortization, approximation = gaps['amortization'], gaps['approximation']
-  told = [
-    f'This encoder loses {_value(amortization)} nats by amortization: the best posterior of its '
-    f'family for each example has a higher ELBO. {names[family][0].upper()}{names[family][1:]} '
-    f'loses {_value(approximation)} nats more: log p(x) is {_value(gaps["inference"])} above the '
-    'ELBO.'
-  ]
-  held = summary['concentration']
-  if held['share_that_holds_half'] is not None and amortization['mean'] > 0.05:
-    told.append(
-      f'{held["share_that_holds_half"]:.0%} of the examples hold half of the amortization gap.'
-    )
-  return [*told, _advice(amortization, approximation, family)]
-
-
-def _value(of: Mapping[str, float]) -> str:
-  return f'{of["mean"]:.2f} ± {of["standard_error"]:.2f}'
-
-
-def _advice(
-  amortization: Mapping[str, float], approximation: Mapping[str, float], family: str
-) -> str:
-  a, b = amortization['mean'], approximation['mean']
-  if max(a, b) < 0.1:
-    return 'There is little to gain by better inference with this decoder.'
-  if a > b:
-    return (
-      'Most of it is how q is inferred: steps of refinement at test time, a larger or an '
-      'instance-adaptive encoder can win it back; a richer family alone cannot.'
-    )
-  richer = 'a flow or a full covariance' if family == 'mean_field' else 'a richer one'
-  return f'Most of it is the family: {richer} can win it back; a better encoder alone cannot.'
+  return added | {
+    'num_examples': count,
+    'converged': bool(abs(added['mean']) < gap_words.CONVERGED),
+  }

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from iavae import gap_checks, gap_parts, gap_summary
+from iavae import gap_checks, gap_parts, gap_summary, gap_words
 from iavae.evaluate import over_examples
 from iavae.evidence import Evidence
 from iavae.gap_parts import Example, Protocol
@@ -83,7 +83,7 @@ def inference_gaps(
 
   Raises:
     ValueError: for functions that return something else, fewer than two examples, or a log p(x, z)
-      that is not finite at a draw of q.
+      that is not finite at a draw of q or of a better posterior.
   """
   problem = Problem(
     lambda params, x, z: log_joint(x, z), lambda params, x, rng: _as_posterior(posterior(x))
@@ -97,7 +97,7 @@ def inference_gaps(
   if simulate is not None and protocol.num_simulated:
     draw = lambda params, rng: simulate(rng)  # noqa: E731
     checks['sandwich'] = gap_checks.sandwich(problem, draw, {}, rng_sandwich, protocol)
-  return found._replace(summary=found.summary | checks)
+  return found._replace(summary=gap_words.with_checks(found.summary, **checks))
 
 
 def problem_of(model: GenerativeModel, method: InferenceMethod) -> Problem:
@@ -122,12 +122,15 @@ def measure(
   An example's numbers depend on `rng` and its place in x only, up to rounding.
   """
   family, _ = _inspect(problem, params, x, rng)
+  _raise_if_alone(protocol)
   seconds: dict[str, float] = {}
   found = _find(_make_run(problem, params, rng, seconds), x, family, protocol)
   exact = None
   if log_evidence is not None:
     each = over_examples(lambda params, x, rng: log_evidence(x), protocol.at_once)
     exact = each({}, x, rng)
+    if exact.ndim != 1 or not np.isfinite(exact).all():
+      raise ValueError('log_evidence of one example is not one finite number, [] in nats')
   summary = gap_summary.summarize(found, exact, family, protocol)
   return Gaps(summary | {'seconds': seconds}, gap_summary.arrays(found, exact))
 
@@ -159,7 +162,7 @@ def _find(
   """What every estimator says of the examples."""
   found: dict[str, Evidence] = {}
   found['q'], q = run('encoder', gap_parts.encoder, Example(x), protocol)
-  _raise_if_not_finite(found['q'].elbo)
+  _raise_if_not_finite(found)
   found['optimal'], best = run('mean_field', gap_parts.mean_field, Example(x, q), protocol)
   known = Example(x, q, best)
   if protocol.flow_search.num_steps:
@@ -168,6 +171,7 @@ def _find(
     found['optimal_own'] = run('own', gap_parts.own, known, protocol)
   if protocol.num_annealed:
     found |= run('annealing', gap_parts.anneal, _first(known, protocol.num_annealed), protocol)
+  _raise_if_not_finite(found)
   return found | _doubled(run, known, found, protocol)
 
 
@@ -224,10 +228,30 @@ def _as_posterior(returned: Any) -> Posterior:
   return DiagonalGaussian(mean, jnp.log(scale))
 
 
-def _raise_if_not_finite(elbo: np.ndarray) -> None:
-  bad = np.flatnonzero(~np.isfinite(elbo))
-  if len(bad):
-    raise ValueError(
-      f'log p(x, z) - log q(z) is not finite at draws of q for {len(bad)} of {len(elbo)} examples, '
-      f'the first being number {bad[0]}; is every scale above 0, and log_joint finite everywhere?'
-    )
+def _raise_if_alone(protocol: Protocol) -> None:
+  """Of one example there is no standard error."""
+  for name in ('num_annealed', 'num_doubled', 'num_oracle', 'num_simulated'):
+    if getattr(protocol, name) == 1:
+      raise ValueError(f'{name}=1 has no standard error; take two examples or more, or 0 for none')
+
+
+_WHERE = {
+  'q': 'at draws of q',
+  'optimal': 'at draws of the best mean-field posterior',
+  'optimal_flow': 'at draws of the best flow',
+  'optimal_own': "at draws of the best of q's family",
+  'ais_q': 'where annealing from q leads',
+  'ais_prior': 'where annealing from N(0, I) leads',
+}
+
+
+def _raise_if_not_finite(found: dict[str, Evidence]) -> None:
+  for name, of in found.items():
+    values = of.log_evidence if name.startswith('ais') else of.elbo  # a weight of 0 is no harm
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad):
+      raise ValueError(
+        f'log p(x, z) - log q(z) is not finite {_WHERE[name]} for {len(bad)} of {len(values)} '
+        f'examples, the first being number {bad[0]}; is every scale above 0, and log_joint finite '
+        'at every z?'
+      )

@@ -103,9 +103,9 @@ def search(options: Search, target: LogDensity, start: Q, rng: Array) -> Q:
 
 
 def better(target: LogDensity, a: Q, b: Q, rng: Array) -> Q:
-  """The one of higher ELBO, by the same draws; b if that of a is no number."""
-  of_a, of_b = (elbo(target, q, rng, _COMPARED) for q in (a, b))
-  return jax.tree.map(lambda a, b: jnp.where(of_a >= of_b, a, b), a, b)
+  """The one of higher ELBO, by the same draws; the other if one's is no number, b if both are."""
+  of_a, of_b = (jnp.nan_to_num(elbo(target, q, rng, _COMPARED), nan=-jnp.inf) for q in (a, b))
+  return jax.tree.map(lambda a, b: jnp.where(of_a > of_b, a, b), a, b)
 
 
 def best_from(options: Search, target: LogDensity, starts: Sequence[Q], rng: Array) -> Q:

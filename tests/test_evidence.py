@@ -121,6 +121,12 @@ def test_too_few_weights_have_no_tail():
   assert not jnp.isnan(evidence.of_log_weights(jnp.linspace(0, 1, 25)).pareto_k)
 
 
+def test_weights_that_differ_by_rounding_have_no_heavy_tail():
+  rounding = jax.random.uniform(jax.random.key(0), (2000,), maxval=1e-5)
+  assert evidence.of_log_weights(rounding - 100).pareto_k == -jnp.inf
+  assert jnp.isfinite(evidence.of_log_weights(3000 * rounding).pareto_k)
+
+
 def test_a_draw_that_the_model_rules_out_leaves_the_evidence_a_number_but_no_elbo():
   """p(x, z) = 2 q(z) on z_1 > 0, else 0: E w = 1, E log w = -inf."""
   q = DiagonalGaussian(jnp.zeros(1), jnp.zeros(1))

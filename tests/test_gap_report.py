@@ -1,12 +1,13 @@
 """--mode=gaps on finished runs, and what its report makes of the numbers."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
 import launch as program
-from iavae import gap_summary, report
+from iavae import gap_summary, gap_words, report
 from iavae.evidence import Evidence
 from iavae.gap_parts import Protocol
 from iavae.reports import gap_tables
@@ -71,7 +72,7 @@ def test_a_run_is_measured_by_its_directory_alone(workdir, measured):
     assert subject['gaps']['mean_field']['amortization']['mean'] > 0
     assert subject['sandwich']['num_examples'] == 6
     assert arrays[f'{name}/worst'].shape == (16, 8, 8, 1)
-  assert results['floors'][0]['latent_dim'] == 3
+    assert subject['floor']['latent_dim'] == 3
   assert results['provenance']['gaps']['num_steps'] == 200
   assert len(results['diagnostics']) == 2
 
@@ -98,11 +99,12 @@ def test_the_config_may_name_the_run_and_rows_be_chosen(workdir):
 
 def test_the_synthetic_experiment_is_measured_by_quadrature(tmp_path):
   run_tiny(tmp_path)
-  told = succeed('--mode=gaps', f'--workdir={tmp_path}', *SHORT, '--gaps.flow_steps=0')
+  succeed('--mode=gaps', f'--workdir={tmp_path}', *SHORT, '--gaps.flow_steps=0')
   results = json.loads((tmp_path / 'gaps' / 'results.json').read_text())
   assert [s['name'] for s in results['subjects']] == ['base', 'instance_adaptive']
   assert all(s['log_evidence_by'] == 'exact' for s in results['subjects'])
-  assert 'The examples are no images' not in told
+  with np.load(tmp_path / 'gaps' / 'per_example.npz') as arrays:
+    assert not any(name.endswith('/worst') for name in arrays)  # they are no images
 
 
 @pytest.mark.parametrize(
@@ -212,6 +214,29 @@ def test_warnings_are_given_where_they_are_due_and_nowhere_else():
   assert constructed(ELBO, OPTIMAL, EVIDENCE, k=0.9, exact=EVIDENCE)['warnings'] == []
 
 
+def test_what_is_no_gap_is_not_told_as_one():
+  """A search that found nothing better, gaps of one size, and a gap of all examples alike."""
+  wave = 0.3 * np.where(np.arange(10) % 2, 1.0, -1.0)
+  nothing = constructed(ELBO, ELBO + 0.004 + wave, EVIDENCE)
+  assert 'loses nothing by amortization (0.00 ± 0.10 nats)' in nothing['verdict'][0]
+  both = constructed(ELBO, ELBO + 4.0, EVIDENCE)['verdict']
+  assert both[-1].startswith('Both parts matter') and 'spread evenly' in both[1]
+  (told,) = constructed(ELBO, OPTIMAL, OPTIMAL - 0.1)['warnings']
+  assert told.startswith('what is taken for log p(x) is below the ELBO of the best posterior')
+
+
+def test_checks_warn_of_what_they_leave_open():
+  """A floor that is as large as the gap, and bounds on log p(x) that are far from each other."""
+  summary = constructed(ELBO, OPTIMAL, OPTIMAL + 0.4)
+  of = lambda mean: {'mean': mean, 'standard_error': 0.01}
+  assert gap_words.with_checks(summary, floor={'mean_field': of(0.05)})['warnings'] == []
+  assert gap_words.with_checks(summary, sandwich={'width': of(0.05)})['warnings'] == []
+  (told,) = gap_words.with_checks(summary, floor={'mean_field': of(0.2)})['warnings']
+  assert 'the search misses 0.20 nats' in told and 'approximation gap (0.40)' in told
+  (told,) = gap_words.with_checks(summary, sandwich={'width': of(0.5)})['warnings']
+  assert 'to within 0.50 nats' in told
+
+
 def test_gaps_add_up_as_printed():
   """Levels whose own differences would round to 1.00 + 1.01 and 2.00."""
   for shift in np.linspace(0, 0.01, 11):
@@ -223,3 +248,8 @@ def test_gaps_add_up_as_printed():
     assert cents['approximation gap'] == cents['log p(x)'] - cents['best mean-field']
     assert cents['amortization gap'] == cents['best mean-field'] - cents['encoder']
     assert cents['inference gap'] == cents['approximation gap'] + cents['amortization gap']
+    lost, more, whole = re.findall(r'(-?\d\.\d\d) ± ', ' '.join(gap_words.verdict(summary)))
+    assert round(100 * float(lost)) + round(100 * float(more)) == round(100 * float(whole))
+    with_errors = gap_tables.errors([('q', summary)]).rows[0][2:]
+    parts = [round(1000 * float(cell.split(' ')[0])) for cell in with_errors]
+    assert parts[0] + parts[1] == parts[2]

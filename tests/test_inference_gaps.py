@@ -1,5 +1,6 @@
 """Gap reports of models given as plain functions, where every gap is known."""
 
+import html
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from iavae import gap_checks, gaps
+from iavae import gap_checks, gap_page, gaps, report
 from iavae.annealing import Annealing
 from iavae.gap_parts import Protocol
 from iavae.inference import amortized, instance_adaptive
@@ -155,6 +156,28 @@ def test_chunks_of_any_size_give_the_same(change):
     np.testing.assert_allclose(one[name], other[name], atol=2e-4, err_msg=name)
 
 
+def test_every_part_is_the_same_in_chunks_of_another_size():
+  """Short of what rounding does to a flow's search and to the acceptance of a proposal."""
+  short = QUICK._replace(
+    search=QUICK.search._replace(num_steps=60, num_averaged=10),
+    flow_search=QUICK.flow_search._replace(num_steps=40, num_averaged=10),
+    annealing=Annealing(num_chains=4, num_temperatures=12, num_leapfrog=2),
+    num_annealed=10,
+    num_oracle=0,
+    at_once=X.shape[0],
+  )
+  one, other = (
+    gaps.inference_gaps(log_joint, biased, X, jax.random.key(6), protocol=protocol).per_example
+    for protocol in (short, short._replace(at_once=7, samples_at_once=33))
+  )
+  names = {name.partition('/')[0] for name in one}
+  assert names >= {'optimal_flow', 'ais_q', 'ais_prior', 'optimal_doubled', 'optimal_flow_doubled'}
+  for name in names:
+    for key in ('elbo', 'log_evidence'):
+      near = np.abs(one[f'{name}/{key}'] - other[f'{name}/{key}']) < 2e-3
+      assert near.mean() >= 0.9, f'{name}/{key}'
+
+
 def test_one_device_gives_the_same_as_two(tmp_path):
   """The same measurement by another process, which has one device."""
   assert len(jax.devices()) == 2
@@ -233,13 +256,60 @@ def test_any_method_is_a_problem():
     ((lambda x, z: z, biased, X), 'log_joint of one example has the shape (3,), not ()'),
     ((log_joint, lambda x: (jnp.zeros(3), -jnp.ones(3)), X), 'not finite'),
     ((log_joint, biased, X[:1]), 'two examples, not 1'),
+    ((log_joint, biased, X, {'log_evidence': lambda x: x[:1]}), 'not one finite number'),
+    ((log_joint, biased, X, {'log_evidence': lambda x: jnp.nan * x[0]}), 'not one finite number'),
+    ((log_joint, biased, X, {'protocol': PLAIN._replace(num_doubled=1)}), 'num_doubled=1 has no'),
   ],
 )
 def test_functions_that_do_not_fit_get_one_clear_line(arguments, words):
+  options = {'protocol': PLAIN} | dict(*arguments[3:])
   with pytest.raises(ValueError) as caught:
-    gaps.inference_gaps(*arguments, jax.random.key(0), protocol=PLAIN)
+    gaps.inference_gaps(*arguments[:3], jax.random.key(0), **options)
   assert words in str(caught.value)
   assert '\n' not in str(caught.value)
+
+
+def test_where_the_prior_is_no_start_the_search_goes_on_from_q():
+  """A model of z > 0, log p(x, z) being no number elsewhere: z = exp of a narrow Gaussian."""
+
+  def positive(x, z):
+    log_z = jnp.log(z)  # NaN below 0
+    return jnp.sum(-0.5 * ((log_z - x) / 0.05) ** 2 - log_z - jnp.log(0.05 * (2 * jnp.pi) ** 0.5))
+
+  x = np.full((4, 2), 0.5, np.float32)
+  near = lambda x: (jnp.exp(x) + 0.02, jnp.full(2, 0.07))
+  told = gaps.inference_gaps(positive, near, x, jax.random.key(17), protocol=PLAIN).summary
+  lost = told['gaps']['mean_field']
+  assert 0 < lost['amortization']['mean'] < 0.3  # log p(x) = 0, q* all but p(z | x)
+  assert abs(told['levels']['log_evidence']['mean']) < 0.01
+
+
+def test_an_exact_posterior_is_trusted():
+  """All weights are the same but for rounding: that is no heavy tail."""
+  model = linear_gaussian.make(6, 3, NOISE)
+  params = {'weight': jnp.asarray(np.eye(6, 3, dtype=np.float32)), 'bias': jnp.asarray(B)}
+  joint = lambda x, z: model.log_prior(params, z) + model.log_likelihood(params, x, z)
+  posterior = lambda x: linear_gaussian.posterior(params, x, NOISE)
+  told = gaps.inference_gaps(joint, posterior, X, jax.random.key(18), protocol=PLAIN).summary
+  assert told['warnings'] == []
+  assert told['estimators'][0]['share_bad_k'] == 0
+  assert told['verdict'][0].startswith('This encoder loses nothing by amortization')
+
+
+def test_the_page_of_a_model_that_was_not_made_here(tmp_path, found):
+  """Numbers, sentences and pictures of what `inference_gaps` found."""
+  images = np.random.default_rng(4).random((len(X), 5, 5))
+  page = gap_page.write({'my VAE': found, 'again': found}, images, tmp_path / 'page')
+  text = html.unescape(page.read_text())
+  assert text.count('data:image/png') == 3 and f'Inference gaps: {len(X)} examples' in text
+  assert f'my VAE: {found.summary["verdict"][0]}' in text
+  results, arrays = report.load(tmp_path / 'page')
+  np.testing.assert_array_equal(arrays['again/q/elbo'], found.per_example['q/elbo'])
+  worst = results['subjects'][0]['worst'][0]
+  np.testing.assert_array_equal(arrays['my VAE/worst'][0, ..., 0], images[worst])
+  with pytest.raises(ValueError, match='the same examples'):
+    gap_page.write({'my VAE': found}, images[1:], tmp_path / 'never')
+  assert not (tmp_path / 'never').exists()
 
 
 def test_the_noise_floor_is_small_beside_the_gap_of_the_oracle(found):

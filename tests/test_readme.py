@@ -377,3 +377,18 @@ def test_cremers_table_in_small():
   low = [one['below_taken']['mean'] for one in usual]
   assert round(min(low), 1) == 0.3 and round(max(low), 1) == 0.7
   assert all(one['name'] == 'q' and one['share_bad_k'] > 0.8 for one in usual)
+
+
+def test_speed_of_a_gap_report():
+  found = json.loads((ROOT / 'benchmarks' / 'gaps.json').read_text(encoding='utf8'))
+  ratio = {name: told['ratio'] for name, told in found['ratios'].items()}
+  section = README[README.index('A gap report of 1,000') :]
+  told = [cells[-1] for cells in re.findall(r'^\| (.*?) \| (.*?) \|$', section, re.M)[:4]]
+  minutes, rate, memory = map(float, re.findall(r'\d+\.\d', told[0]))
+  (whole,) = (t for name, t in found['milliseconds'].items() if name.startswith('report of 1000'))
+  assert minutes == round(whole['wall_min'] / 60e3, 1)
+  assert rate == round(ratio['report: examples a second, of 1000'], 1)
+  assert memory == round(found['peak_memory_mb']['gaps'] / 1000, 1)
+  assert told[1] == f'{ratio["report: share of the part mean_field"]:.0%}'.replace('%', ' %')
+  assert float(told[2]) == round(ratio['an example: one by one / in a batch'], 1)
+  assert float(told[3]) == round(ratio['memory: 1,000,000 draws / 5,000'], 2)

@@ -74,7 +74,7 @@ def run(config: ConfigDict, workdir: pathlib.Path, console: Console) -> dict:
   results = {
     'columns': [cremer_claims.summarize(one) for one in found],
     'measurements': told,
-    'floors': [cremer_gaps.noise_floor(config)],
+    'diagnostics': [{'method': name} | one.pop('diagnostics') for name, one in told.items()],
     'contrasts': cremer_claims.contrasts({one['name']: one for one in found}),
     'dataset': images.name,
     'protocol': images.protocol,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from iavae import config as config_lib
+from iavae import parallel
 from iavae.annealing import Annealing
 from iavae.gap_parts import Protocol
 from iavae.optimum import Search
@@ -11,6 +12,10 @@ from iavae.optimum import Search
 _COUNT = (
   lambda v: config_lib.is_int(v) and v != 1 and 0 <= v < 10**9,
   'a whole number, 0 for none, or above 1',
+)
+_CHUNK = (
+  lambda v: config_lib.is_int(v) and v >= 0,
+  'a whole number, 0 for what suits the decoder',
 )
 _SEARCH = Search()
 _MAX_NORM = 10.0  # of a gradient of a flow, see `optimum.Search`
@@ -45,14 +50,14 @@ CHECKS: dict[str, config_lib.Check] = {
   'num_leapfrog': config_lib.NATURAL,
   'num_doubled': _COUNT,
   'num_simulated': _COUNT,
-  'at_once': config_lib.NATURAL,
-  'draws_at_once': config_lib.NATURAL,
+  'at_once': _CHUNK,
+  'draws_at_once': _CHUNK,
 }
 
 
-def protocol(options: Mapping[str, Any]) -> Protocol:
-  """What the options say; see configs/gaps.py."""
-  rate = options['learning_rate']
+def protocol(options: Mapping[str, Any], convolutional: bool = False) -> Protocol:
+  """What the options say of a decoder that is convolutional or not; see configs/gaps.py."""
+  rate, (examples, draws) = options['learning_rate'], parallel.evaluation_chunk(convolutional)
 
   def search(num_steps: int, max_norm: float) -> Search:
     return Search(
@@ -78,6 +83,6 @@ def protocol(options: Mapping[str, Any]) -> Protocol:
     num_annealed=options['num_annealed'],
     num_doubled=options['num_doubled'],
     num_simulated=options['num_simulated'],
-    at_once=options['at_once'],
-    samples_at_once=options['draws_at_once'],
+    at_once=options['at_once'] or examples,
+    samples_at_once=options['draws_at_once'] or draws,
   )

@@ -3,6 +3,7 @@
 Leaves results.json, per_example.npz and the report in <workdir>/gaps.
 """
 
+import functools
 import json
 import pathlib
 import time
@@ -13,7 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from iavae import diagnostics, gap_checks, gaps, provenance
+from iavae import diagnostics, gap_checks, gap_words, gaps, provenance
 from iavae.errors import ConfigError
 from iavae.experiments import gap_options, subjects
 from iavae.experiments.subjects import Source, Subject
@@ -37,16 +38,12 @@ def measure_run(
   found, arrays = [], {}
   for subject in measured:
     console.print(f'measuring {subject.name}', highlight=False)
-    summary, per_example = _measure(subject, options, config.seed)
+    summary, per_example = measure_subject(subject, options, config.seed)
     found.append(summary)
     arrays |= {f'{subject.name}/{key}': values for key, values in per_example.items()}
-  sizes = {summary['diagnostics']['latent_dim'] for summary in found}
-  protocol, rng = gap_options.protocol(options), purpose_rng(config.seed, 'gaps', 'floor')
-  floors = [gap_checks.noise_floor(size, protocol, rng) for size in sorted(sizes)]
   results = {
     'report': 'gaps',
     'subjects': found,
-    'floors': floors,
     'diagnostics': [{'method': s['name']} | s.pop('diagnostics') for s in found],
     'data': described,
     'seconds': {'total': time.perf_counter() - began},
@@ -59,30 +56,44 @@ def measure_run(
   return directory
 
 
-def _measure(
+def measure_subject(
   subject: Subject, options: ConfigDict, seed: int
 ) -> tuple[Summary, dict[str, np.ndarray]]:
-  """What `gaps.measure` says, with the checks on simulated data and what the latents carry."""
+  """What `gaps.measure` says, with the noise floor, the bounds on log p(x) of simulated data, and
+  'diagnostics', what the latents carry.
+
+  Raises:
+    ConfigError: as `gaps.measure`, if a model gives no finite number.
+  """
   problem = gaps.problem_of(subject.model, subject.method)
   # The same keys for all subjects: their differences are paired
   rngs = [purpose_rng(seed, 'gaps', purpose) for purpose in ('measure', 'simulate', 'diagnose')]
-  protocol = gap_options.protocol(options)
+  protocol = gap_options.protocol(options, subject.convolutional)
   try:
     found = gaps.measure(
       problem, subject.params, subject.x, rngs[0], protocol, subject.log_evidence
     )
   except ValueError as error:
     raise ConfigError(f'{subject.name}: {error}') from None
-  summary = {'name': subject.name, 'split': options.split} | found.summary
-  summary['sandwich'] = _sandwich(subject, problem, rngs[1], protocol)
-  summary['diagnostics'] = diagnostics.measure(
-    subject.model, subject.method, subject.params, subject.x, rngs[2], at_once=options.at_once
+  carried = diagnostics.measure(
+    subject.model, subject.method, subject.params, subject.x, rngs[2], at_once=protocol.at_once
   )
+  checked = gap_words.with_checks(
+    found.summary,
+    floor=_noise_floor(carried['latent_dim'], protocol, seed),
+    sandwich=_sandwich(subject, problem, rngs[1], protocol),
+  )
+  summary = {'name': subject.name, 'split': options.split, 'diagnostics': carried} | checked
   arrays = dict(found.per_example)
   if subject.x.ndim == 4:
     arrays['worst'] = subject.x[summary['worst']]
   jax.clear_caches()  # its programs are not called again, and hold memory
   return summary, arrays
+
+
+@functools.cache
+def _noise_floor(latent_dim: int, protocol: Protocol, seed: int) -> dict[str, Any]:
+  return gap_checks.noise_floor(latent_dim, protocol, purpose_rng(seed, 'gaps', 'floor'))
 
 
 def _sandwich(

@@ -34,6 +34,7 @@ class Subject(NamedTuple):
   Attributes:
     x: [N, H, W, C] or [N, D].
     log_evidence: x -> log p(x) where it is known, else None.
+    convolutional: whether the decoder is.
   """
 
   name: str
@@ -42,6 +43,7 @@ class Subject(NamedTuple):
   params: Params
   x: np.ndarray
   log_evidence: Callable[[Array], Array] | None = None
+  convolutional: bool = False
 
 
 class Source(NamedTuple):
@@ -118,8 +120,11 @@ def _of_images(source: Source, options: ConfigDict) -> tuple[list[Subject], dict
   rows = {name: row for name, row in rows.items() if name in (BASE, *names)}
   fitted = image_rows.train_seed(rows, images, config.seed, source.workdir, source.console)
   x = examples(options, images, config.seed)
+  convolutional = config.model.decoder == 'pixelcnn'
+  methods = {name: rows[name].variant.method for name in names}
   found = [
-    Subject(name, made.model, rows[name].variant.method, fitted[name].params, x) for name in names
+    Subject(name, made.model, method, fitted[name].params, x, convolutional=convolutional)
+    for name, method in methods.items()
   ]
   return found, _described(images)
 

@@ -1,6 +1,6 @@
 """What shows inference suboptimality: Cremer et al.'s table beside theirs, and are they right?"""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,51 +8,16 @@ from matplotlib.figure import Figure
 
 from iavae import poster
 from iavae.figures import BLUE, GRAY, INK, ORANGE, plain, skipped
-from iavae.reports import cremer_verdicts, gap_tables
+from iavae.reports import cremer_verdicts, gap_tables, latents
+from iavae.reports.cremer_levels import FLOW_GAIN, GAPS, LEVELS, MODELS, Levels, gaps, rounded
 from iavae.reports.labels import Group
 from iavae.reports.record import PerExample, Report, Shown
 from iavae.tables import Results, Table, number, spread
-
-MODELS = {
-  'regular_ffg': 'Regular, FFG',
-  'regular_flow': 'Regular, Flow',
-  'large_ffg': 'Large, FFG',
-  'large_flow': 'Large, Flow',
-  'noanneal_ffg': 'No Anneal, FFG',
-  'noanneal_flow': 'No Anneal, Flow',
-}
-LEVELS = {
-  'log_evidence': 'log p-hat(x)',
-  'elbo_optimal_flow': 'L[q*_Flow]',
-  'elbo_optimal': 'L[q*_FFG]',
-  'elbo': 'L[q]',
-}
-GAPS = {
-  'approximation_gap': 'Approximation',
-  'amortization_gap': 'Amortization',
-  'inference_gap': 'Inference gap',
-}
-
-Levels = Mapping[str, float | None]
 
 
 def name(results: Results) -> str:
   """The data set and the preset in words."""
   return Group(results['dataset'], results['protocol'], results['preset']).name
-
-
-def rounded(column: Results) -> dict[str, float | None]:
-  """The levels of a column of results.json as the table prints them, nats."""
-  found = {level: column[level] for level in LEVELS}
-  return {k: None if value is None else round(value['mean'], 2) for k, value in found.items()}
-
-
-def gaps(model: str, levels: Levels) -> dict[str, float | None]:
-  """The gaps of rounded levels, which so add up as printed; None where a level is missing."""
-  optimal = levels['elbo_optimal_flow' if model.endswith('_flow') else 'elbo_optimal']
-  known = [np.nan if e is None else e for e in (levels['log_evidence'], optimal, levels['elbo'])]
-  found = gap_tables.adding_up(*known)
-  return {gap: None if np.isnan(v) else v for gap, v in zip(GAPS, found, strict=True)}
 
 
 def columns(results: Results) -> list[tuple[str, Levels, Levels | None]]:
@@ -92,8 +57,11 @@ def details(results: Results) -> Table:
   rows = []
   for column in results['columns']:
     model = column['name']
-    estimates = [column[key] for key in (*LEVELS, *GAPS, 'flow_gain')]
-    told = ['' if e is None else spread(e['mean'], e['standard_error']) for e in estimates]
+    printed = rounded(column) | gaps(model, rounded(column))
+    told = [
+      '' if printed[key] is None else spread(printed[key], column[key]['standard_error'])
+      for key in (*LEVELS, *GAPS, FLOW_GAIN)
+    ]
     curve = results['curves'][model]
     best = int(np.argmax(curve[1:])) + 1
     cost = [str(results['num_parameters'][model]), f'{results["seconds"][model]:.0f}']
@@ -111,24 +79,24 @@ def _measured(results: Results) -> gap_tables.Subjects:
   return [(MODELS[model], told) for model, told in results.get('measurements', {}).items()]
 
 
-def evidence(results: Results) -> Table:
-  """See `gap_tables.evidence`."""
-  return gap_tables.evidence(_measured(results))
+def _of_models(make: Callable[[gap_tables.Subjects], Table]) -> Callable[[Results], Table]:
+  return lambda results: make(_measured(results))
 
 
-def searches(results: Results) -> Table:
-  """See `gap_tables.searches`."""
-  return gap_tables.searches(results, _measured(results))
+evidence, searches, sandwiches = map(
+  _of_models, (gap_tables.evidence, gap_tables.searches, gap_tables.sandwiches)
+)
+_LATENTS = latents.make(lambda results, model: MODELS[model])
 
 
 def findings(results: Results) -> list[str]:
-  """The claims of the poster, then what of the numbers is not to be trusted."""
+  """The poster's claims, then what is not to be trusted, then what the latents carry."""
   warned = [
     f'{label}, not to be trusted: {words}.'
     for label, told in _measured(results)
     for words in told['warnings']
   ]
-  return cremer_verdicts.findings(results) + warned
+  return cremer_verdicts.findings(results) + warned + _LATENTS.findings(results)
 
 
 def _bars(axes: Axes, column: Levels, x: float, is_ours: bool) -> None:
@@ -177,8 +145,8 @@ REPORT = Report(
     '(amortization).'
   ),
   findings=findings,
-  tables=(table, cremer_verdicts.claims, details, evidence, searches),
-  summary=(table, cremer_verdicts.claims, details),
+  tables=(table, cremer_verdicts.claims, details, evidence, searches, sandwiches, _LATENTS.carried),
+  summary=(table, cremer_verdicts.claims, details, evidence, searches, sandwiches),
   figures={
     'gaps': Shown(
       table,

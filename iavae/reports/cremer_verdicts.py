@@ -7,6 +7,7 @@ standard errors over images, and does not if one is as far below.
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from iavae.reports.cremer_levels import gaps, rounded
 from iavae.tables import Results, Table, number
 
 ERRORS = 2  # standard errors that decide
@@ -81,11 +82,11 @@ def _values(results: Results, key: str) -> list[Any]:
 
 def _told(results: Results, key: str) -> str:
   """'FFG: 1.34, 1.57; Flow: 1.58, 1.02', the numbers that a claim is about; '?': not measured."""
-  columns = {column['name']: column for column in results['columns']}
+  printed = {c['name']: gaps(c['name'], rounded(c)) for c in results['columns']}
 
   def cell(model: str, gap: str) -> str:
-    value = columns.get(model, {}).get(gap)
-    return '?' if value is None else number(value['mean'])
+    value = printed.get(model, {}).get(gap)
+    return '?' if value is None else number(value)
 
   parts = [
     f'{label}: {", ".join(cell(*one) for one in shown)}'

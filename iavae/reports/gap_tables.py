@@ -5,8 +5,8 @@ A subject is (its name in words, its summary, see `gap_summary.summarize`).
 
 from collections.abc import Sequence
 
-from iavae.gap_summary import CONVERGED, Summary
-from iavae.tables import Results, Table, number, spread
+from iavae.gap_words import CONVERGED, GAPS, Summary, printed_gaps
+from iavae.tables import Table, number, spread
 
 Subjects = Sequence[tuple[str, Summary]]
 
@@ -17,29 +17,8 @@ _LEVELS = {
   'elbo_optimal': 'best mean-field',
   'elbo': 'encoder',
 }
-_OPTIMAL = {
-  'mean_field': 'elbo_optimal',
-  'flow': 'elbo_optimal_flow',
-  'own': 'elbo_optimal_own',
-}
 FAMILIES = {'mean_field': 'mean-field', 'flow': 'flow', 'own': 'its own'}
-GAPS = ('approximation', 'amortization', 'inference')
-
-
-def adding_up(evidence: float, optimal: float, elbo: float) -> tuple[float, float, float]:
-  """(approximation, amortization, inference) gap of levels rounded to two digits, nats.
-
-  Differences of what is printed add up exactly as printed.
-  """
-  found = (evidence - optimal, optimal - elbo, evidence - elbo)
-  return tuple(round(gap, 2) for gap in found)
-
-
-def printed_gaps(summary: Summary, family: str) -> dict[str, float]:
-  """Differences of the levels as printed, to two digits, so that they add up; nats."""
-  level = {name: round(value['mean'], 2) for name, value in summary['levels'].items()}
-  found = adding_up(level['log_evidence'], level[_OPTIMAL[family]], level['elbo'])
-  return dict(zip(GAPS, found, strict=True))
+_DIGITS = 3  # of gaps with standard errors
 
 
 def levels(subjects: Subjects) -> Table:
@@ -52,7 +31,9 @@ def levels(subjects: Subjects) -> Table:
     gaps = printed_gaps(summary, summary['family'])
     rows.append((label, *cells, FAMILIES[summary['family']], *map(number, gaps.values())))
   counts = sorted({(s['num_examples'], s['split']) for _, s in subjects})
-  of = ', '.join(f'{count} examples of the split {split}' for count, split in counts)
+  of = ', '.join(
+    f'{count} examples' + (f' of the split {split}' if split else '') for count, split in counts
+  )
   return Table(
     'Where the nats are lost',
     ('', *(_LEVELS[name] for name in shown), 'family', *(f'{gap} gap' for gap in GAPS)),
@@ -69,12 +50,18 @@ def errors(subjects: Subjects) -> Table:
     (
       label,
       FAMILIES[family],
-      *(spread(gaps[gap]['mean'], gaps[gap]['standard_error'], 3) for gap in GAPS),
+      *(
+        spread(gap, gaps[name]['standard_error'], _DIGITS)
+        for name, gap in printed_gaps(summary, family, _DIGITS).items()
+      ),
     )
     for label, summary in subjects
     for family, gaps in summary['gaps'].items()
   ]
-  note = 'Mean ± standard error over examples, nats; errors are those of the differences.'
+  note = (
+    'Mean ± standard error over examples, nats; errors are those of the differences. Gaps are '
+    f'differences of levels rounded to {_DIGITS} digits, so that they add up.'
+  )
   return Table('Gaps with standard errors', ('', 'best of', *GAPS), tuple(rows), note)
 
 
@@ -112,7 +99,7 @@ def evidence(subjects: Subjects) -> Table:
   )
 
 
-def searches(results: Results, subjects: Subjects) -> Table:
+def searches(subjects: Subjects) -> Table:
   """Whether the searches for q* have ended, and what they miss where that is known."""
   rows = []
   for label, summary in subjects:
@@ -121,8 +108,9 @@ def searches(results: Results, subjects: Subjects) -> Table:
       words = f'{label}, {FAMILIES[family]}: twice the steps add'
       verdict = 'yes' if found['converged'] else 'no'
       rows.append((words, str(found['num_examples']), added, verdict))
-  for floor in results.get('floors', ()):
-    size, count = floor['latent_dim'], str(floor['num_examples'])
+  floors = {s['floor']['latent_dim']: s['floor'] for _, s in subjects if s.get('floor')}
+  for size, floor in floors.items():
+    count = str(floor['num_examples'])
     for family in ('mean_field', 'flow'):
       if family in floor:
         missed = spread(floor[family]['mean'], floor[family]['standard_error'], 4)

@@ -1,22 +1,24 @@
 """What shows a gap report: tables, histograms, the worst examples, a verdict in words?"""
 
+from collections.abc import Callable
+
 import numpy as np
 from matplotlib.figure import Figure
 
 from iavae.figures import BLUE, INK, ORANGE, plain, skipped
-from iavae.reports import cremer, gap_tables, labels, latents
+from iavae.gap_words import OPTIMAL
+from iavae.reports import cremer_levels, gap_tables, labels, latents
 from iavae.reports.gap_tables import Subjects
 from iavae.reports.image_figures import mosaic
 from iavae.reports.record import PerExample, Report, Shown
 from iavae.tables import Results, Table
 
-_OPTIMAL = {'mean_field': 'optimal', 'flow': 'optimal_flow', 'own': 'optimal_own'}
 _COLUMNS = 16  # of the pictures of the worst examples
 
 
 def label(results: Results, name: str) -> str:
   """A subject in words."""
-  return cremer.MODELS.get(name) or labels.label(results, name)
+  return cremer_levels.MODELS.get(name) or labels.label(results, name)
 
 
 def _subjects(results: Results) -> Subjects:
@@ -26,29 +28,17 @@ def _subjects(results: Results) -> Subjects:
 _LATENTS = latents.make(label)
 
 
-def levels(results: Results) -> Table:
-  """See `gap_tables.levels`."""
-  return gap_tables.levels(_subjects(results))
+def _of_subjects(make: Callable[[Subjects], Table]) -> Callable[[Results], Table]:
+  return lambda results: make(_subjects(results))
 
 
-def errors(results: Results) -> Table:
-  """See `gap_tables.errors`."""
-  return gap_tables.errors(_subjects(results))
-
-
-def evidence(results: Results) -> Table:
-  """See `gap_tables.evidence`."""
-  return gap_tables.evidence(_subjects(results))
-
-
-def searches(results: Results) -> Table:
-  """See `gap_tables.searches`."""
-  return gap_tables.searches(results, _subjects(results))
-
-
-def sandwiches(results: Results) -> Table:
-  """See `gap_tables.sandwiches`."""
-  return gap_tables.sandwiches(_subjects(results))
+levels, errors, evidence, searches, sandwiches = map(
+  _of_subjects,
+  (
+    *(gap_tables.levels, gap_tables.errors, gap_tables.evidence),
+    *(gap_tables.searches, gap_tables.sandwiches),
+  ),
+)
 
 
 def findings(results: Results) -> list[str]:
@@ -64,7 +54,7 @@ def _losses(per_example: PerExample, summary: Results) -> tuple[np.ndarray, np.n
   """(amortization gap, inference gap) of every example, [N] each."""
   name, by = summary['name'], summary['log_evidence_by']
   elbo = per_example[f'{name}/q/elbo']
-  optimal = per_example[f'{name}/{_OPTIMAL[summary["family"]]}/elbo']
+  optimal = per_example[f'{name}/{OPTIMAL[summary["family"]]}/elbo']
   return optimal - elbo, per_example[f'{name}/{by}/log_evidence'] - elbo
 
 
@@ -128,8 +118,9 @@ def figure_worst(results: Results, per_example: PerExample) -> Figure:
 
 def _title(results: Results) -> str:
   data, preset = results['data'], results['provenance']['config'].get('preset', 'full')
-  named = labels.Group(data['name'], data['protocol'], preset).name
-  return f'Inference gaps: {named}'
+  if 'protocol' not in data:  # of a model that was not made here
+    return f'Inference gaps: {data["name"]}'
+  return f'Inference gaps: {labels.Group(data["name"], data["protocol"], preset).name}'
 
 
 REPORT = Report(
@@ -143,7 +134,7 @@ REPORT = Report(
   ),
   findings=findings,
   tables=(levels, errors, evidence, searches, sandwiches, _LATENTS.carried, _LATENTS.modulations),
-  summary=(levels, errors, evidence, searches),
+  summary=(levels, errors, evidence, searches, sandwiches),
   figures={
     'levels': Shown(levels, figure_levels, 'What is lost to the encoder, and what to the family.'),
     'histogram': Shown(

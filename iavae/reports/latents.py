@@ -62,7 +62,7 @@ def carried(results: Results, label: Label) -> Table:
       _cell(entry['kl'] for entry in entries),
       _cell((entry['active_units'] for entry in entries), 1),
       _information(entries),
-      _cell(entry['aggregate_kl'] for entry in entries),
+      _aggregate_kl(entries),
       _cell(entry['latent_use'] for entry in entries),
       _cell(_of(entries, 'sbc', 'coverage_active')),
       _cell(_of(entries, 'sbc', 'num_rejected'), 1),
@@ -119,15 +119,16 @@ def modulations(results: Results, label: Label) -> Table:
 def findings(results: Results, label: Label) -> list[str]:
   """Collapse in words: of the first method, and of others where theirs is another."""
   config, said, of_first = results['provenance']['config'], [], None
+  option = _option(results)
   for name, entries in by_method(results, label).items():
-    found = collapse(_mean(entries), config)
+    found = collapse(_mean(entries), config, option)
     of_first = found if of_first is None else of_first
     if found is of_first or found.keys() != of_first.keys():
       said += [f'{name}: {sentence}' for sentence in found.values()]
   return said
 
 
-def collapse(measured: Entry, config: Mapping[str, Any]) -> dict[str, str]:
+def collapse(measured: Entry, config: Mapping[str, Any], option: str = '') -> dict[str, str]:
   """What is wrong with latents, by its name, in a sentence with what to try; {} if nothing is.
 
   'collapsed': KL below .1 nats or no active unit; else 'few': active units, under a quarter;
@@ -137,6 +138,7 @@ def collapse(measured: Entry, config: Mapping[str, Any]) -> dict[str, str]:
   Args:
     measured: an entry of `diagnostics`, or a mean of some.
     config: provenance['config'], which tells what there is to change.
+    option: the flag that says how many examples are looked at; '': there is none.
   """
   kl, active, size = (measured[key] for key in ('kl', 'active_units', 'latent_dim'))
   remedies, said = _remedies(config), {}
@@ -155,10 +157,10 @@ def collapse(measured: Entry, config: Mapping[str, Any]) -> dict[str, str]:
       f'of log p(x given z){"" if said else _weaker(config)}.'
     )
   if _at_ceiling(measured):
-    more = '; more (--config.evaluation.diagnostic_examples) could show more'
+    more = f'; more ({option}) could show more' if option else ''
     said['ceiling'] = (
       f'the mutual information is at log {measured["num_examples"]}, the most that so many '
-      f'examples can show: z tells them apart{more if "evaluation" in config else ""}.'
+      f'examples can show: z tells them apart{more}.'
     )
   return said
 
@@ -167,6 +169,9 @@ def _remedies(config: Mapping[str, Any]) -> str:
   model, tried = config.get('model'), []
   if model is None:  # the decoder is the truth
     return ''
+  if 'annealing_epochs' in config.get('training', {}):  # of Cremer et al.
+    epochs = config['training']['annealing_epochs']
+    return f'. Try a longer annealing (--config.training.annealing_epochs, now {epochs})'
   if config['pretrain']['num_epochs']:
     epochs = config['pretrain']['warmup_epochs']
     tried.append(f'a longer warm-up of the KL (--config.pretrain.warmup_epochs, now {epochs})')
@@ -183,6 +188,14 @@ _SMALLER = (
   'a decoder that sees fewer pixels (a shorter --config.model.kernel_sizes, or '
   '--config.model.decoder=mlp)'
 )
+
+
+def _option(results: Results) -> str:
+  if results.get('report') == 'gaps':
+    return '--gaps.num_examples'
+  options = {'evaluation': 'diagnostic_examples', 'gaps': 'num_examples'}
+  sections = [section for section in options if section in results['provenance']['config']]
+  return f'--config.{sections[0]}.{options[sections[0]]}' if sections else ''
 
 
 def _weaker(config: Mapping[str, Any]) -> str:
@@ -227,11 +240,17 @@ def _information(entries: list[Entry]) -> str:
   return f'≥ {cell}' if _at_ceiling(_mean(entries)) else cell
 
 
+def _aggregate_kl(entries: list[Entry]) -> str:
+  cell = _cell(entry['aggregate_kl'] for entry in entries)
+  return f'≤ {cell}' if cell and _at_ceiling(_mean(entries)) else cell
+
+
 def _note(entries: list[Entry]) -> str:
   count = _counts(entry['num_examples'] for entry in entries)
   simulated = _counts(entry['sbc']['num_simulations'] for entry in entries if entry['sbc'])
   return (
-    f'The first {count} test examples, nats, mean ± sd over seeds. Active: the posterior mean '
+    f'The first {count} of the examples that are evaluated, nats; ±: sd over seeds. Active: the '
+    'posterior mean '
     'varies by more than .01 between examples. Mutual information: of z and which of the examples '
     'it is from, at most the log of their number; the rest of the KL is that of the aggregated '
     'posterior to the prior; neither is known for families that cannot evaluate any z. Latent use: '
