@@ -41,7 +41,7 @@ class Protocol(NamedTuple):
   flow_hidden: int = 50
   annealing: Annealing = Annealing()
   num_annealed: int = 100
-  num_doubled: int = 50
+  num_doubled: int = 20
   num_oracle: int = 8
   num_simulated: int = 50
   at_once: int = 50

@@ -113,7 +113,7 @@ def _estimator(name: str, found: Found, evidence: np.ndarray, protocol: Protocol
   num_draws = protocol.annealing.num_chains if is_annealed else protocol.num_samples
   count, has_tail = len(own.elbo), tail_size(num_draws) >= MIN_TAIL
   # Where all but a few weights vanish beside the largest there is no k, and nothing is worse
-  k = np.nan_to_num(own.pareto_k, nan=np.inf)
+  k = np.where(np.isnan(own.pareto_k), np.inf, own.pareto_k)
   noise = np.sqrt(np.sum(own.standard_error.astype(np.float64) ** 2)) / count
   return {
     'name': name,

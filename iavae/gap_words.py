@@ -125,8 +125,8 @@ def _of_checks(summary: Summary) -> list[str]:
   sandwich = summary.get('sandwich')
   if sandwich and sandwich['width']['mean'] > _WIDE:
     told.append(
-      f'of data drawn from the model log p(x) is only known to within '
-      f'{sandwich["width"]["mean"]:.2f} nats, and these bounds are no closer than that'
+      f'annealing from both sides knows log p(x) of data drawn from the model to within '
+      f'{sandwich["width"]["mean"]:.2f} nats only: of these examples it may be as uncertain'
     )
   return told
 

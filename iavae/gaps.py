@@ -76,7 +76,8 @@ def inference_gaps(
   Args:
     log_joint: (x, z) -> log p(x, z), [] in nats; z: [Z].
     posterior: x -> (mean, scale), both [Z], of a mean-field Gaussian, scale being the standard
-      deviation; or x -> a pytree with `sample_and_log_prob(rng) -> (z, log q(z))`.
+      deviation; or x -> a pytree with `sample_and_log_prob(rng) -> (z, log q(z))`, whose leaves may
+      be any real numbers: the search for the best of its family starts at q and moves them all.
     x: [N, ...], numbers of any type, of which the functions see float32.
     log_evidence: x -> log p(x), [] in nats, where it is known.
     simulate: rng -> (x, z), an exact draw of p(x, z), for the sandwich; else there is none.

@@ -234,7 +234,7 @@ def test_checks_warn_of_what_they_leave_open():
   (told,) = gap_words.with_checks(summary, floor={'mean_field': of(0.2)})['warnings']
   assert 'the search misses 0.20 nats' in told and 'approximation gap (0.40)' in told
   (told,) = gap_words.with_checks(summary, sandwich={'width': of(0.5)})['warnings']
-  assert 'to within 0.50 nats' in told
+  assert 'to within 0.50 nats only' in told
 
 
 def test_gaps_add_up_as_printed():

@@ -157,7 +157,7 @@ def test_chunks_of_any_size_give_the_same(change):
 
 
 def test_every_part_is_the_same_in_chunks_of_another_size():
-  """Short of what rounding does to a flow's search and to the acceptance of a proposal."""
+  """But for rounding, which decides the first steps of a flow that starts as the identity."""
   short = QUICK._replace(
     search=QUICK.search._replace(num_steps=60, num_averaged=10),
     flow_search=QUICK.flow_search._replace(num_steps=40, num_averaged=10),
@@ -174,8 +174,10 @@ def test_every_part_is_the_same_in_chunks_of_another_size():
   assert names >= {'optimal_flow', 'ais_q', 'ais_prior', 'optimal_doubled', 'optimal_flow_doubled'}
   for name in names:
     for key in ('elbo', 'log_evidence'):
-      near = np.abs(one[f'{name}/{key}'] - other[f'{name}/{key}']) < 2e-3
-      assert near.mean() >= 0.9, f'{name}/{key}'
+      difference = one[f'{name}/{key}'] - other[f'{name}/{key}']
+      within = 0.05 if 'flow' in name else 2e-3
+      assert np.mean(np.abs(difference) < within) >= 0.9, f'{name}/{key}'
+      assert abs(difference.mean()) < 0.01, f'{name}/{key}'
 
 
 def test_one_device_gives_the_same_as_two(tmp_path):
@@ -292,7 +294,7 @@ def test_an_exact_posterior_is_trusted():
   posterior = lambda x: linear_gaussian.posterior(params, x, NOISE)
   told = gaps.inference_gaps(joint, posterior, X, jax.random.key(18), protocol=PLAIN).summary
   assert told['warnings'] == []
-  assert told['estimators'][0]['share_bad_k'] == 0
+  assert told['estimators'][0]['share_bad_k'] == 0 and told['estimators'][0]['pareto_k'] is None
   assert told['verdict'][0].startswith('This encoder loses nothing by amortization')
 
 

@@ -95,7 +95,7 @@ def figure_levels(results: Results, per_example: PerExample) -> Figure:
   axes.invert_yaxis()
   axes.set_xlabel('nats below log p(x)', color=INK)
   plain(axes)
-  axes.legend(frameon=False, fontsize=9)
+  axes.legend(frameon=False, fontsize=9, ncols=2, loc='lower left', bbox_to_anchor=(0, 1))
   return drawn
 
 
