@@ -74,7 +74,8 @@ def _weigh(protocol: Protocol, target: LogDensity, q: Posterior, rng: Array) -> 
   )
 
 
-def _moments(q: Posterior, rng: Array) -> DiagonalGaussian:
+def moments(q: Posterior, rng: Array) -> DiagonalGaussian:
+  """The mean-field Gaussian of the same moments, by draws; q itself if it is one."""
   if isinstance(q, DiagonalGaussian):
     return q
   rngs = jax.random.split(_purposes(rng)['moments'], _MOMENT_DRAWS)
@@ -86,7 +87,7 @@ def encoder(
   protocol: Protocol, target: LogDensity, q: Posterior, example: Example, rng: Array
 ) -> tuple[Evidence, DiagonalGaussian]:
   """L[q], the importance-weighted bound from q, and the Gaussian of its moments."""
-  return _weigh(protocol, target, q, rng), _moments(q, rng)
+  return _weigh(protocol, target, q, rng), moments(q, rng)
 
 
 def mean_field(

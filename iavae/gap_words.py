@@ -122,11 +122,11 @@ def _of_checks(summary: Summary) -> list[str]:
       f'where the best posterior is known, the search misses {floor["mean"]:.2f} nats of it: so '
       f'much of the approximation gap ({approximation:.2f}) may be amortization'
     )
-  sandwich = summary.get('sandwich')
-  if sandwich and sandwich['width']['mean'] > _WIDE:
+  width = (summary.get('sandwich') or {}).get('width')
+  if width and width['mean'] > max(_WIDE, ERRORS * width['standard_error']):
     told.append(
       f'annealing from both sides knows log p(x) of data drawn from the model to within '
-      f'{sandwich["width"]["mean"]:.2f} nats only: of these examples it may be as uncertain'
+      f'{width["mean"]:.2f} nats only: of these examples it may be as uncertain'
     )
   return told
 

@@ -338,4 +338,5 @@ def test_simulated_data_enclose_log_p():
   width = told['width']
   assert abs(width['mean']) < 0.1 and width['mean'] > -5 * width['standard_error']
   for lower in told['lower'].values():
-    assert lower['mean'] < told['upper']['mean'] + 5 * width['standard_error']
+    for upper in told['upper'].values():
+      assert lower['mean'] < upper['mean'] + 5 * width['standard_error']

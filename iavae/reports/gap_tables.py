@@ -132,20 +132,21 @@ def sandwiches(subjects: Subjects) -> Table:
   for label, summary in subjects:
     found = summary.get('sandwich')
     if found:
-      lower = {name: number(value['mean']) for name, value in found['lower'].items()}
+      lower = [number(found['lower'][name]['mean']) for name in ('q', 'ais_prior', 'ais_q')]
+      upper = [number(found['upper'][name]['mean']) for name in ('ais_q', 'ais_prior')]
       width = spread(found['width']['mean'], found['width']['standard_error'], 3)
-      cells = (lower['q'], lower['ais_prior'], number(found['upper']['mean']), width)
+      cells = (*lower, *upper, width)
       rows.append((label, str(found['num_examples']), *cells, f'{found["acceptance"]:.0%}'))
   return Table(
     'log p(x) of data drawn from the model, from both sides',
     (
-      *('', 'examples', 'IWAE from q', 'AIS, below', 'AIS backwards, above'),
-      *('width', 'acceptance'),
+      *('', 'examples', 'IWAE from q', 'AIS from N(0, I)', 'AIS from q', 'back to q'),
+      *('back to N(0, I)', 'width', 'acceptance'),
     ),
     tuple(rows),
     'Nats. Bidirectional Monte Carlo: the z that an x was drawn of is an exact draw of p(z given '
-    'x), from which annealing backwards bounds log p(x) from above. Width: above minus the best '
-    'below.'
+    'x), from which annealing backwards bounds log p(x) from above, where the others do from '
+    'below. Width: the lowest from above minus the highest from below.'
     if rows
     else 'Not measured (--gaps.num_simulated).',
   )
