@@ -9,7 +9,7 @@ from conftest import ROOT
 
 from iavae import gap_parts, report
 from iavae.optimum import Search
-from iavae.reports import cremer, image_numbers
+from iavae.reports import cremer_levels, cremer_verdicts, image_numbers
 from iavae.statistics import paired_comparison
 
 RESULTS = json.loads((ROOT / 'results' / 'synthetic.json').read_text(encoding='utf8'))
@@ -358,25 +358,61 @@ def test_the_plain_vae_of_the_gap_report():
     assert gap['standard_error'] == pytest.approx(float(error), abs=0.02)
 
 
-def test_cremers_table_in_small():
-  path = ROOT / 'results' / 'cremer-mnist-reduced'
-  results = json.loads(path.with_suffix('.json').read_text(encoding='utf8'))
-  assert path.with_suffix('.md').read_text(encoding='utf8') == report.markdown(results)
-  rows = table('| binarized MNIST, in small')
-  assert [name for name, _ in rows] == list(cremer.MODELS.values())
+CREMER = {
+  'mnist': ('| binarized MNIST, in small', ['does not hold', '', 'undecided', 'does not hold']),
+  'fashion': ('| Fashion MNIST, in small', ['', 'holds', 'holds', 'does not hold']),
+}
+
+
+def cremer_results(dataset):
+  path = ROOT / 'results' / f'cremer-{dataset}-reduced.json'
+  return json.loads(path.read_text(encoding='utf8'))
+
+
+@pytest.mark.parametrize('dataset', CREMER)
+def test_cremers_table_in_small(dataset):
+  results, (start, claims) = cremer_results(dataset), CREMER[dataset]
+  markdown = ROOT / 'results' / f'cremer-{dataset}-reduced.md'
+  assert markdown.read_text(encoding='utf8') == report.markdown(results)
+  rows = table(start)
+  assert [name for name, _ in rows] == list(cremer_levels.MODELS.values())
   for (_, found), column in zip(rows, results['columns'], strict=True):
-    gaps = [column[key] for key in ('approximation_gap', 'amortization_gap', 'flow_gain')]
-    expected = [gap[key] for gap in gaps for key in ('mean', 'standard_error')]
-    assert found == rounded([column['log_evidence']['mean'], *expected])
-  below = [
-    column['log_evidence']['mean'] - column['elbo_optimal_flow']['mean']
-    for column in results['columns']
-  ]
-  assert round(min(below), 1) == 0.3 and round(max(below), 1) == 0.6
-  usual = [told['estimators'][0] for told in results['measurements'].values()]
-  low = [one['below_taken']['mean'] for one in usual]
-  assert round(min(low), 1) == 0.3 and round(max(low), 1) == 0.7
+    printed = cremer_levels.gaps(column['name'], cremer_levels.rounded(column))
+    expected = [round(column['log_evidence']['mean'], 2)]
+    for gap in ('approximation_gap', 'amortization_gap', 'flow_gain'):
+      expected += [printed[gap], round(column[gap]['standard_error'], 2)]
+    assert found == expected
+  verdicts = [row[-1] for row in cremer_verdicts.claims(results).rows]
+  assert all(verdict.startswith(claim) for verdict, claim in zip(verdicts, claims, strict=True))
+  assert all(verdicts[i] == 'not measured' for i, claim in enumerate(claims) if not claim)
+
+
+def test_what_is_told_of_cremers_models_in_small():
+  """Ranges in the text, over the models of both data sets."""
+  results = [cremer_results(dataset) for dataset in CREMER]
+  measured = [told for result in results for told in result['measurements'].values()]
+  usual = [told['estimators'][0] for told in measured]
+  searched = [told['convergence'] for told in measured]
+  ranges = {
+    r'flow is (\S+) to (\S+) nats below log p': [
+      told['levels']['log_evidence']['mean'] - told['levels']['elbo_optimal_flow']['mean']
+      for told in measured
+    ],
+    r'is (\S+) to (\S+) nats too low': [one['below_taken']['mean'] for one in usual],
+    r'but (\S+) to (\S+) nats to the best flow': [one['flow']['mean'] for one in searched],
+    r'add at most (\S+) to the best Gaussian': [max(one['mean_field']['mean'] for one in searched)],
+    r'ends (\S+) below where it should': [told['floor']['flow']['mean'] for told in measured],
+  }
+  text = ' '.join(README.split())
+  for pattern, values in ranges.items():
+    (told,) = re.findall(pattern, text)
+    ends = (told,) if isinstance(told, str) else told
+    digits = len(ends[0].partition('.')[2])
+    expected = sorted({round(min(values), digits), round(max(values), digits)})
+    assert sorted({float(end) for end in ends}) == pytest.approx(expected), pattern
   assert all(one['name'] == 'q' and one['share_bad_k'] > 0.8 for one in usual)
+  widths = [told['sandwich']['width'] for told in measured]
+  assert all(abs(of['mean']) < 2 * of['standard_error'] for of in widths)
 
 
 def test_speed_of_a_gap_report():

@@ -11,7 +11,7 @@ from iavae.reports import cremer_levels, gap_tables, labels, latents
 from iavae.reports.gap_tables import Subjects
 from iavae.reports.image_figures import mosaic
 from iavae.reports.record import PerExample, Report, Shown
-from iavae.tables import Results, Table
+from iavae.tables import Results, Table, number
 
 _COLUMNS = 16  # of the pictures of the worst examples
 
@@ -110,7 +110,7 @@ def figure_worst(results: Results, per_example: PerExample) -> Figure:
     picture = mosaic(per_example[f'{summary["name"]}/worst'].astype(float), _COLUMNS)
     lost = _losses(per_example, summary)[0][summary['worst']]
     axes.imshow(picture[..., 0] if picture.shape[-1] == 1 else picture, 'gray_r', vmin=0, vmax=1)
-    title = f'{name}: {lost[0]:.1f} to {lost[-1]:.1f} nats'
+    title = f'{name}: {number(lost[0], 1)} to {number(lost[-1], 1)} nats'
     axes.set_title(title, loc='left', color=INK, fontsize=10)
     axes.set_axis_off()
   return drawn

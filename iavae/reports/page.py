@@ -29,7 +29,8 @@ th, td { padding: .3rem .55rem; text-align: right; white-space: nowrap;
   border-bottom: 1px solid var(--line); }
 thead th { color: var(--soft); font-weight: 500; white-space: normal; vertical-align: bottom;
   border-bottom-color: var(--soft); }
-th:first-child { text-align: left; } tbody th { font-weight: 500; }
+th:first-child { text-align: left; }
+tbody th { font-weight: 500; white-space: normal; min-width: 7.5rem; }
 .flagged { background: var(--tint); color: var(--soft); }
 .summary th, .summary td { border-bottom-color: transparent; background: var(--tint); }
 .inside { color: var(--good); } .outside { color: var(--bad); font-weight: 600; }
