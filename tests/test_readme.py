@@ -393,10 +393,18 @@ def test_what_is_told_of_cremers_models_in_small():
   measured = [told for result in results for told in result['measurements'].values()]
   usual = [told['estimators'][0] for told in measured]
   searched = [told['convergence'] for told in measured]
+  columns = [column for result in results for column in result['columns']]
+  of = lambda *names: [column for column in columns if column['name'] in names]
   ranges = {
     r'flow is (\S+) to (\S+) nats below log p': [
-      told['levels']['log_evidence']['mean'] - told['levels']['elbo_optimal_flow']['mean']
-      for told in measured
+      column['log_evidence']['mean'] - column['elbo_optimal_flow']['mean']
+      for column in results[0]['columns']
+    ],
+    r'it is (\S+) to (\S+) nats, and': [
+      column['flow_gain']['mean'] for column in of('regular_flow', 'large_flow')
+    ],
+    r'and (\S+) to (\S+) without annealing': [
+      column['flow_gain']['mean'] for column in of('noanneal_flow')
     ],
     r'is (\S+) to (\S+) nats too low': [one['below_taken']['mean'] for one in usual],
     r'but (\S+) to (\S+) nats to the best flow': [one['flow']['mean'] for one in searched],
