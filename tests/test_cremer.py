@@ -233,6 +233,13 @@ def test_the_poster_adds_up(dataset):
     assert tuple(found.values())[:3] == poster.TABLE1_GAPS[dataset][model]
 
 
+@pytest.mark.parametrize('dataset', poster.TABLE1)
+def test_gaps_of_the_posters_levels_are_the_posters_gaps(dataset):
+  for column in like_the_poster(dataset)['columns']:
+    found = [column[key]['mean'] for key in GAPS[:3]]
+    assert found == pytest.approx(poster.TABLE1_GAPS[dataset][column['name']], abs=1e-9)
+
+
 def test_the_poster_is_as_published():
   path = ROOT.parent / 'shared' / 'paper' / 'tables.json'
   if not path.exists():
