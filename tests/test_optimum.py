@@ -190,3 +190,28 @@ def test_a_local_flow_starts_as_its_gaussian_and_gets_beyond_by_the_path_derivat
   np.testing.assert_allclose(start, gaussian, atol=0.02)
   assert np.all(found < 0.35 * gaussian) and np.all(found > -0.02)
   assert found.mean() < 0.5 * plain.mean()
+
+
+def test_only_the_reverse_model_of_a_flow_has_noise_at_the_posterior():
+  """Where q = p(z | x) and the bound is tight, all other leaves have the gradient zero."""
+  model = linear_gaussian.make(4, 2, NOISE)
+  params = model.init(jax.random.key(6))
+  x = jnp.array([0.3, 1.0, -0.4, 0.2])
+  target = lambda z: model.log_prior(params, z) + model.log_likelihood(params, x, z)
+  q = auxiliary.local(linear_gaussian.posterior(params, x, NOISE), jax.random.key(15), hidden=5)
+  slope = jax.grad(lambda q, rng: optimum.elbo(target, q, rng, 2))(q, jax.random.key(16))
+  noise = {name: jax.tree.leaves(leaves) for name, leaves in slope.flow.items()}
+  assert all(np.max(np.abs(leaf)) > 0.01 for leaf in noise.pop('reverse'))
+  for leaf in jax.tree.leaves((slope.base, noise)):
+    np.testing.assert_allclose(leaf, 0, atol=1e-4)
+
+
+def test_the_reverse_model_takes_smaller_steps():
+  """The first step of Adam moves every entry that has a gradient by its rate."""
+  q = flow_for(X[0], jax.random.key(17))
+  once = Search(num_steps=1, learning_rate=1e-3)
+  find = jax.jit(lambda q: optimum.search(once, target_of(X[0]), q, jax.random.key(0)))
+  moved = jax.tree.map(lambda a, b: np.median(np.abs(a - b)), find(q).flow, q.flow)
+  rates = {name: network['output']['bias'] for name, network in moved.items()}
+  expected = {name: 3e-4 if name == 'reverse' else 1e-3 for name in rates}
+  assert rates == pytest.approx(expected, rel=1e-2)

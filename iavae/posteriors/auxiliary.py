@@ -21,6 +21,8 @@ DEFAULTS: dict[str, object] = {
   'hidden': 128,  # units of each network
 }
 
+_REVERSE_RATE = 0.3  # of the learning rate of all else
+
 
 class AuxiliaryFlow(NamedTuple):
   """q(z) = int q(z, v) dv, bounded by means of a reverse model r(v | z).
@@ -106,6 +108,16 @@ class AuxiliaryFlow(NamedTuple):
 
     noise = self._noise(rng)
     return jax.vmap(draw)(jnp.stack([noise, -noise]))
+
+  def rates(self) -> 'AuxiliaryFlow':
+    """What each leaf's learning rate is multiplied by in a search, of that leaf's shape.
+
+    The gradient of r, alone, is a score: its noise does not vanish as q nears p(z | x), and Adam
+    would make steps of it as large as any.
+    """
+    ones = jax.tree.map(jnp.ones_like, self)
+    slow = jax.tree.map(lambda leaf: _REVERSE_RATE * leaf, ones.flow['reverse'])
+    return ones._replace(flow=ones.flow | {'reverse': slow})
 
   def _noise(self, rng: Array) -> Array:
     """[2, Z]; the draw of z is that of the mean-field Gaussian."""
