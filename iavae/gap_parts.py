@@ -75,7 +75,7 @@ def _weigh(protocol: Protocol, target: LogDensity, q: Posterior, rng: Array) -> 
 
 
 def moments(q: Posterior, rng: Array) -> DiagonalGaussian:
-  """The mean-field Gaussian of the same moments, by draws; q itself if it is one."""
+  """The mean-field Gaussian of the moments of q(z), z: [Z], by draws; q itself if it is one."""
   if isinstance(q, DiagonalGaussian):
     return q
   rngs = jax.random.split(_purposes(rng)['moments'], _MOMENT_DRAWS)

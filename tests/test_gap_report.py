@@ -203,6 +203,7 @@ def test_warnings_are_given_where_they_are_due_and_nowhere_else():
     'in the median example 1.5 of 5000 weights': {'effective': 1.5},
     'finds 2.00 nats more than is taken': {'annealed': EVIDENCE + 2},
     'has not converged: twice the steps add 0.100 nats': {'doubled': OPTIMAL + 0.1},
+    'has not converged: twice the steps add -0.100 nats': {'doubled': OPTIMAL - 0.1},
   }
   for words, changes in due.items():
     (told,) = constructed(ELBO, OPTIMAL, EVIDENCE, **changes)['warnings']

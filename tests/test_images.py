@@ -1,7 +1,6 @@
 """The image experiment: its config is checked, its results have the public schema."""
 
 import json
-import subprocess
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from iavae.errors import ConfigError
 from iavae.experiments import image_evaluation, images
 from iavae.experiments.image_checks import load_data
 from iavae.experiments.image_variants import CONTROLS
-from launcher import ROOT, command
+from launcher import ROOT, succeed
 
 CONFIGS = {'digits': digits, 'mnist': mnist, 'fashion_mnist': fashion_mnist, 'omniglot': omniglot}
 ROW = {
@@ -44,16 +43,10 @@ TINY = (
 )
 
 
-def launch(*arguments):
-  done = subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=300)
-  assert done.returncode == 0, done.stderr
-  assert 'Traceback' not in done.stderr
-
-
 @pytest.fixture(scope='module')
 def workdir(tmp_path_factory):
   directory = tmp_path_factory.mktemp('images')
-  launch(*TINY, f'--workdir={directory}')
+  succeed(*TINY, f'--workdir={directory}')
   return directory
 
 
@@ -133,7 +126,7 @@ def test_page_and_provenance(workdir, results):
 
 def test_again_it_only_evaluates_and_finds_the_same(workdir, results):
   before = (workdir / 'metrics.jsonl').read_bytes()
-  launch(*TINY, f'--workdir={workdir}')
+  succeed(*TINY, f'--workdir={workdir}')
   assert (workdir / 'metrics.jsonl').read_bytes() == before
   again = json.loads((workdir / 'results.json').read_text())
   assert all(again[key] == results[key] for key in ('rows', 'curves', 'diagnostics'))

@@ -1,7 +1,6 @@
 """The experiments that compare methods: tiny runs from the command line, and what they leave."""
 
 import json
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from iavae.models import synthetic
 from iavae.reports import cost as cost_report
 from iavae.reports import labels
 from iavae.reports import synthetic_methods as synthetic_report
-from launcher import ROOT, command
+from launcher import ROOT, succeed
 
 IMAGES = (
   f'--config={ROOT / "configs" / "digits.py"}:reduced',
@@ -43,12 +42,6 @@ SYNTHETIC = (
 )
 
 
-def launch(*arguments):
-  done = subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=600)
-  assert done.returncode == 0, done.stderr
-  assert 'Traceback' not in done.stderr and 'Warning' not in done.stderr, done.stderr
-
-
 def results_of(workdir):
   assert (workdir / 'report.html').stat().st_size > 10_000
   return json.loads((workdir / 'results.json').read_text())
@@ -57,7 +50,7 @@ def results_of(workdir):
 @pytest.mark.slow
 def test_methods_families_and_modulations_share_a_table(tmp_path):
   """All start at one base; the gap is measured but for flows; a frozen decoder stays."""
-  launch(
+  succeed(
     *IMAGES, f'--workdir={tmp_path}', '--config.experiment=methods',
     '--config.methods=("svi","full_covariance","iaf","film")', '--config.adapt.train_decoder=False',
     '--config.evaluation.gap_examples=10', '--config.flow.hidden=3', '--config.flow.context_dim=2',
@@ -84,7 +77,7 @@ def test_methods_families_and_modulations_share_a_table(tmp_path):
 
 @pytest.mark.slow
 def test_cost_is_measured_for_every_number_of_steps(tmp_path):
-  launch(
+  succeed(
     *IMAGES, f'--workdir={tmp_path}', '--config.experiment=cost', '--config.cost.num_steps=(0,1,4)',
     '--config.cost.num_examples=20', '--config.cost.methods=("svi","iterative")',
   )  # fmt: skip
@@ -110,7 +103,7 @@ def test_cost_is_measured_for_every_number_of_steps(tmp_path):
 @pytest.mark.slow
 def test_synthetic_methods_are_evaluated_exactly(tmp_path):
   rows = '("svi","full_covariance","energy","energy:shuffled")'
-  launch(*SYNTHETIC, f'--workdir={tmp_path}', f'--config.methods={rows}')
+  succeed(*SYNTHETIC, f'--workdir={tmp_path}', f'--config.methods={rows}')
   results = results_of(tmp_path)
   found = {row['method']: row for row in results['rows']}
   assert list(found) == ['base', 'svi', 'full_covariance', 'energy', 'energy:shuffled']

@@ -1,7 +1,5 @@
 """What shows inference suboptimality: Cremer et al.'s table beside theirs, and are they right?"""
 
-from collections.abc import Callable
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -79,13 +77,9 @@ def _measured(results: Results) -> gap_tables.Subjects:
   return [(MODELS[model], told) for model, told in results.get('measurements', {}).items()]
 
 
-def _of_models(make: Callable[[gap_tables.Subjects], Table]) -> Callable[[Results], Table]:
-  return lambda results: make(_measured(results))
-
-
-evidence, searches, sandwiches = map(
-  _of_models, (gap_tables.evidence, gap_tables.searches, gap_tables.sandwiches)
-)
+evidence = gap_tables.of_results(gap_tables.evidence, _measured)
+searches = gap_tables.of_results(gap_tables.searches, _measured)
+sandwiches = gap_tables.of_results(gap_tables.sandwiches, _measured)
 _LATENTS = latents.make(lambda results, model: MODELS[model])
 
 

@@ -3,10 +3,10 @@
 A subject is (its name in words, its summary, see `gap_summary.summarize`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from iavae.gap_words import CONVERGED, GAPS, Summary, printed_gaps
-from iavae.tables import Table, number, spread
+from iavae.tables import Results, Table, number, spread
 
 Subjects = Sequence[tuple[str, Summary]]
 
@@ -18,7 +18,16 @@ _LEVELS = {
   'elbo': 'encoder',
 }
 FAMILIES = {'mean_field': 'mean-field', 'flow': 'flow', 'own': 'its own'}
+_BELOW = {'q': 'IWAE from q', 'ais_prior': 'AIS from N(0, I)', 'ais_q': 'AIS from q'}
+_ABOVE = {'ais_q': 'back to q', 'ais_prior': 'back to N(0, I)'}
 _DIGITS = 3  # of gaps with standard errors
+
+
+def of_results(
+  make: Callable[[Subjects], Table], subjects: Callable[[Results], Subjects]
+) -> Callable[[Results], Table]:
+  """A table of subjects as a report takes it, of results.json."""
+  return lambda results: make(subjects(results))
 
 
 def levels(subjects: Subjects) -> Table:
@@ -132,17 +141,14 @@ def sandwiches(subjects: Subjects) -> Table:
   for label, summary in subjects:
     found = summary.get('sandwich')
     if found:
-      lower = [number(found['lower'][name]['mean']) for name in ('q', 'ais_prior', 'ais_q')]
-      upper = [number(found['upper'][name]['mean']) for name in ('ais_q', 'ais_prior')]
+      lower = [number(found['lower'][name]['mean']) for name in _BELOW]
+      upper = [number(found['upper'][name]['mean']) for name in _ABOVE]
       width = spread(found['width']['mean'], found['width']['standard_error'], 3)
       cells = (*lower, *upper, width)
       rows.append((label, str(found['num_examples']), *cells, f'{found["acceptance"]:.0%}'))
   return Table(
     'log p(x) of data drawn from the model, from both sides',
-    (
-      *('', 'examples', 'IWAE from q', 'AIS from N(0, I)', 'AIS from q', 'back to q'),
-      *('back to N(0, I)', 'width', 'acceptance'),
-    ),
+    ('', 'examples', *_BELOW.values(), *_ABOVE.values(), 'width', 'acceptance'),
     tuple(rows),
     'Nats. Bidirectional Monte Carlo: the z that an x was drawn of is an exact draw of p(z given '
     'x), from which annealing backwards bounds log p(x) from above, where the others do from '

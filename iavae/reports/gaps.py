@@ -1,7 +1,5 @@
 """What shows a gap report: tables, histograms, the worst examples, a verdict in words?"""
 
-from collections.abc import Callable
-
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -11,7 +9,7 @@ from iavae.reports import cremer_levels, gap_tables, labels, latents
 from iavae.reports.gap_tables import Subjects
 from iavae.reports.image_figures import mosaic
 from iavae.reports.record import PerExample, Report, Shown
-from iavae.tables import Results, Table, number
+from iavae.tables import Results, number
 
 _COLUMNS = 16  # of the pictures of the worst examples
 
@@ -28,17 +26,11 @@ def _subjects(results: Results) -> Subjects:
 _LATENTS = latents.make(label)
 
 
-def _of_subjects(make: Callable[[Subjects], Table]) -> Callable[[Results], Table]:
-  return lambda results: make(_subjects(results))
-
-
-levels, errors, evidence, searches, sandwiches = map(
-  _of_subjects,
-  (
-    *(gap_tables.levels, gap_tables.errors, gap_tables.evidence),
-    *(gap_tables.searches, gap_tables.sandwiches),
-  ),
-)
+levels = gap_tables.of_results(gap_tables.levels, _subjects)
+errors = gap_tables.of_results(gap_tables.errors, _subjects)
+evidence = gap_tables.of_results(gap_tables.evidence, _subjects)
+searches = gap_tables.of_results(gap_tables.searches, _subjects)
+sandwiches = gap_tables.of_results(gap_tables.sandwiches, _subjects)
 
 
 def findings(results: Results) -> list[str]:
