@@ -24,7 +24,7 @@ from benchmarks.timing import SHAPE, Section, binary, interleave, judge
 from configs import default
 from iavae import gap_parts, gaps
 from iavae.experiments import image_models
-from iavae.gap_parts import Example, Protocol
+from iavae.gap_parts import Example, Problem, Protocol
 from iavae.inference import amortized
 from iavae.optimum import Search
 from iavae.types import Array, Params
@@ -36,13 +36,13 @@ PROTOCOL = Protocol(flow_search=Search(num_steps=0), num_annealed=0, num_doubled
 MANY = 1_000_000  # draws
 
 
-def make_problem() -> tuple[gaps.Problem, Params]:
+def make_problem() -> tuple[Problem, Params]:
   images = image_models.make_images(make_config(default.MLP, BATCH), SHAPE)
   method = amortized.make(images.model, images.encoder)
   return gaps.problem_of(images.model, method), method.init(jax.random.key(0), jnp.zeros(SHAPE))
 
 
-def part_of(problem: gaps.Problem, params: Params, protocol: Protocol) -> Callable[..., Array]:
+def part_of(problem: Problem, params: Params, protocol: Protocol) -> Callable[..., Array]:
   """IWAE from q, the search, IWAE from its result: both bounds of one example."""
 
   def one(x: Array, rng: Array) -> Array:

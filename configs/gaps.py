@@ -11,7 +11,8 @@ def get_config() -> ConfigDict:
   config = ConfigDict()
   config.methods = ()  # rows of the experiment, of its first seed or model; () are those that are
   # compared: of images the base, where it is trained, and the method under test, elsewhere all
-  config.split = 'test'  # whose first images are measured, or 'train', 'validation'
+  config.split = 'test'  # whose first images are measured, or 'train', 'validation'; synthetic
+  # data are not split
   config.num_examples = 100
   config.num_samples = 5000  # draws of z in an ELBO and in an importance-weighted bound
   config.num_steps = 3000  # of Adam, towards the best mean-field posterior of an example

@@ -115,7 +115,7 @@ def _chain(path: _Path, b: Array, steps: Array, z: Array, rng: Array) -> tuple[A
     return (z, log_weight), acceptance
 
   inputs = jnp.arange(len(steps)), b[1:-1], b[:-2], steps
-  (z, log_weight), acceptance = jax.lax.scan(body, (z, jnp.zeros_like(z[0])), inputs)
+  (z, log_weight), acceptance = jax.lax.scan(body, (z, jnp.zeros((), b.dtype)), inputs)
   return log_weight + (b[-1] - b[-2]) * path.log_ratio(z), jnp.mean(acceptance)
 
 
@@ -128,8 +128,9 @@ def anneal(
     start: f_0, e.g. q(z | x) or the prior.
     target: log p(x, z) of this example.
   """
-  path = _Path(start, target, annealing.num_leapfrog)
   b = temperatures(annealing.num_temperatures)
+  start = jax.tree.map(lambda leaf: leaf.astype(b.dtype), start)  # which may be wider, float64
+  path = _Path(start, target, annealing.num_leapfrog)
 
   def chain(rng: Array) -> tuple[Array, Array]:
     rng_pilot, rng_draw, rng_move = jax.random.split(rng, 3)
@@ -151,8 +152,9 @@ def anneal_back(
     start, target: as `anneal`.
     z: [Z], of which x was drawn.
   """
-  path = _Path(start, target, annealing.num_leapfrog)
   b = temperatures(annealing.num_temperatures)[::-1]
+  start, z = jax.tree.map(lambda leaf: leaf.astype(b.dtype), (start, z))
+  path = _Path(start, target, annealing.num_leapfrog)
 
   def chain(rng: Array) -> tuple[Array, Array]:
     rng_pilot, rng_move = jax.random.split(rng)

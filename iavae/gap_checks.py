@@ -15,7 +15,7 @@ import numpy as np
 from iavae import annealing, gap_parts, optimum
 from iavae.evaluate import over_examples
 from iavae.evidence import LogDensity, importance_sampling, of_log_weights
-from iavae.gap_parts import Protocol
+from iavae.gap_parts import Problem, Protocol
 from iavae.models import linear_gaussian
 from iavae.parallel import even_chunk
 from iavae.posteriors import auxiliary
@@ -78,7 +78,7 @@ def noise_floor(latent_dim: int, protocol: Protocol, rng: Array) -> dict[str, An
 
 
 def sandwich(
-  problem: Any,
+  problem: Problem,
   simulate: Callable[[Any, Array], tuple[Array, Array]],
   params: Any,
   rng: Array,
@@ -90,13 +90,15 @@ def sandwich(
   bounds log p(x) from above (bidirectional Monte Carlo, Grosse et al., arXiv:1511.02543).
 
   Args:
-    problem: a `gaps.Problem`.
     simulate: (params, rng) -> (x, z), an exact draw of p(x, z).
 
   Returns:
     'lower' and 'upper': estimator -> mean and standard error, annealing from N(0, I) and from a
     Gaussian of q's moments, and importance sampling from q; 'width': the lowest upper minus the
     highest lower bound, by their means; 'acceptance' of the transitions.
+
+  Raises:
+    ValueError: for a bound that is no number.
   """
   num_examples, (rng_simulate, rng_measure) = protocol.num_simulated, jax.random.split(rng)
   draw = jax.jit(jax.vmap(simulate, in_axes=(None, 0)))
@@ -111,6 +113,12 @@ def sandwich(
   every = over_examples(one, even_chunk(num_examples, protocol.at_once))
   found = every(params, pairs, rng_measure)
   lower, upper = found['lower'], found['upper']
+  for name, values in (*lower.items(), *upper.items()):
+    if not np.isfinite(values).all():
+      raise ValueError(
+        f'of data drawn from the model the bound {name} on log p(x) is not finite: log_joint is to '
+        'be finite at every z; num_simulated=0 leaves these bounds out'
+      )
   width = min(upper.values(), key=np.mean) - max(lower.values(), key=np.mean)
   return {
     'num_examples': num_examples,

@@ -17,7 +17,8 @@ def write(found: Mapping[str, Gaps], x: np.ndarray, directory: str | pathlib.Pat
 
   Args:
     found: what `gaps.inference_gaps` says of each encoder, by a name in words.
-    x: [N, ...], the examples; [N, H, W] or [N, H, W, C] in 0..1 are shown, the worst first.
+    x: [N, ...], the examples; [N, H, W] or [N, H, W, C] in 0..1, C of 1 or 3, are
+      shown, the worst first.
 
   Raises:
     ValueError: for no encoder, or not the examples that were measured.
@@ -27,7 +28,7 @@ def write(found: Mapping[str, Gaps], x: np.ndarray, directory: str | pathlib.Pat
     raise ValueError('found and x are to be of the same examples, and found not empty')
   arrays = {f'{name}/{k}': v for name, gaps in found.items() for k, v in gaps.per_example.items()}
   images = x[..., None] if x.ndim == 3 else x
-  if images.ndim == 4:
+  if images.ndim == 4 and images.shape[-1] in (1, 3):
     arrays |= {f'{name}/worst': images[gaps.summary['worst']] for name, gaps in found.items()}
   results = {
     'report': 'gaps',

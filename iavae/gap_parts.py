@@ -1,5 +1,6 @@
 """Parts of a gap report: what is measured of one example, each in a program of its own?"""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -11,9 +12,21 @@ from iavae.evidence import Evidence, LogDensity, importance_sampling, of_log_wei
 from iavae.optimum import Search
 from iavae.posteriors import auxiliary
 from iavae.posteriors.gaussian import DiagonalGaussian, standard_normal
-from iavae.types import Array, Posterior
+from iavae.types import Array, Params, Posterior
 
 _MOMENT_DRAWS = 500  # of a posterior that is no mean-field Gaussian, for one that resembles it
+
+
+class Problem(NamedTuple):
+  """A model and an encoder, functions of one example.
+
+  Attributes:
+    log_joint: (params, x, z) -> log p(x, z), [] in nats.
+    posterior: (params, x, rng) -> q(z | x).
+  """
+
+  log_joint: Callable[[Params, Array, Array], Array]
+  posterior: Callable[[Params, Array, Array], Posterior]
 
 
 class Protocol(NamedTuple):

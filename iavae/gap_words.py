@@ -24,10 +24,10 @@ CONVERGED = 0.02  # nats that twice the steps may add to the mean of L[q*]
 ERRORS = 2  # standard errors that are no accident
 _SMALL = 0.01  # nats that Monte Carlo may be off by in any case
 _LITTLE = 0.1  # nats that are hardly worth an effort
-_WIDE = 0.1  # nats between the bounds on log p(x) of simulated data
+_WIDE = 0.1  # nats that there may be between the bounds on log p(x) of simulated data
 _FEW_DRAWS = 4.0  # effective ones, at least
 _MANY = 0.1  # share of examples with a bad Pareto k above which an estimator is not trusted
-_MUCH = 0.25  # share of an approximation gap that the search for a flow may have missed
+_MUCH = 0.25  # share of an approximation gap that may be an error of it
 _MOST = 2.0  # times the other gap
 _EVEN = 0.4  # share of the examples that holds half of a gap
 
@@ -109,6 +109,12 @@ def _of_searches(summary: Summary) -> list[str]:
   ]
   if _is_below(summary['gaps'][summary['family']]['amortization']):
     told.append('the search for q* ends below q itself: its rate or its steps do not fit')
+  lost = {family: gaps['approximation']['mean'] for family, gaps in summary['gaps'].items()}
+  if lost.get('own', 0) > lost['mean_field'] + _LITTLE:
+    told.append(
+      f'the best mean-field posterior is {lost["own"] - lost["mean_field"]:.2f} nats above the '
+      'best of its family: if that family can be mean-field, the search, from q alone, is stuck'
+    )
   return told
 
 
@@ -123,10 +129,17 @@ def _of_checks(summary: Summary) -> list[str]:
       f'much of the approximation gap ({approximation:.2f}) may be amortization'
     )
   width = (summary.get('sandwich') or {}).get('width')
-  if width and width['mean'] > max(_WIDE, ERRORS * width['standard_error']):
+  known_to = width['mean'] + ERRORS * width['standard_error'] if width else 0.0
+  if known_to > max(_WIDE, _MUCH * approximation):
     told.append(
-      f'annealing from both sides knows log p(x) of data drawn from the model to within '
-      f'{width["mean"]:.2f} nats only: of these examples it may be as uncertain'
+      'of data drawn from the model annealing from both sides tells log p(x) to no better than '
+      f'{known_to:.2f} nats, so that here, too, it may be off by much of the approximation gap '
+      f'({approximation:.2f}); more simulated examples, chains or temperatures would tell more'
+    )
+  elif width and _is_below(width):
+    told.append(
+      f'of data drawn from the model the bound on log p(x) from below is {-width["mean"]:.2f} nats '
+      'above that from above: these data are not drawn from p(x, z)'
     )
   return told
 

@@ -11,39 +11,17 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from iavae import gap_checks, gap_parts, gap_summary, gap_words
+from iavae import gap_checks, gap_inputs, gap_parts, gap_summary, gap_words
 from iavae.evaluate import over_examples
 from iavae.evidence import Evidence
-from iavae.gap_parts import Example, Protocol
+from iavae.gap_parts import Example, Problem, Protocol
 from iavae.parallel import even_chunk
-from iavae.posteriors.auxiliary import AuxiliaryFlow
-from iavae.posteriors.gaussian import DiagonalGaussian
 from iavae.rng import CHECKS
-from iavae.types import (
-  BATCH,
-  Array,
-  GenerativeModel,
-  InferenceMethod,
-  Params,
-  Posterior,
-)
+from iavae.types import Array, GenerativeModel, InferenceMethod, Params
 
 THOROUGH = Protocol()
-
-
-class Problem(NamedTuple):
-  """A model and an encoder, functions of one example.
-
-  Attributes:
-    log_joint: (params, x, z) -> log p(x, z), [] in nats.
-    posterior: (params, x, rng) -> q(z | x).
-  """
-
-  log_joint: Callable[[Params, Array, Array], Array]
-  posterior: Callable[[Params, Array, Array], Posterior]
 
 
 class Gaps(NamedTuple):
@@ -76,8 +54,9 @@ def inference_gaps(
   Args:
     log_joint: (x, z) -> log p(x, z), [] in nats; z: [Z].
     posterior: x -> (mean, scale), both [Z], of a mean-field Gaussian, scale being the standard
-      deviation; or x -> a pytree with `sample_and_log_prob(rng) -> (z, log q(z))`, whose leaves may
-      be any real numbers: the search for the best of its family starts at q and moves them all.
+      deviation; or x -> a pytree with `sample_and_log_prob(rng) -> (z, log q(z))`. Its leaves are
+      floats that make sense at any value, so log-scales and not scales: the search for the best of
+      its family starts at q and moves them all.
     x: [N, ...], numbers of any type, of which the functions see float32.
     log_evidence: x -> log p(x), [] in nats, where it is known.
     simulate: rng -> (x, z), an exact draw of p(x, z), for the sandwich; else there is none.
@@ -87,17 +66,20 @@ def inference_gaps(
       that is not finite at a draw of q or of a better posterior.
   """
   problem = Problem(
-    lambda params, x, z: log_joint(x, z), lambda params, x, rng: _as_posterior(posterior(x))
+    lambda params, x, z: log_joint(x, z),
+    lambda params, x, rng: gap_inputs.as_posterior(posterior(x)),
   )
-  found = measure(problem, {}, x, rng, protocol, log_evidence)
+  x, checks = np.asarray(x), {}
+  gap_inputs.check_protocol(protocol)
+  _, latent_dim = gap_inputs.inspect(problem, {}, x, rng)
   rng_floor, rng_sandwich = jax.random.split(jax.random.fold_in(rng, CHECKS))
-  checks = {}
-  if protocol.num_oracle:
-    _, latent_dim = _inspect(problem, {}, x, rng)
-    checks['floor'] = gap_checks.noise_floor(latent_dim, protocol, rng_floor)
-  if simulate is not None and protocol.num_simulated:
+  if simulate is not None and protocol.num_simulated:  # first, as it can fail
+    gap_inputs.check_simulate(simulate, x, latent_dim, rng)
     draw = lambda params, rng: simulate(rng)  # noqa: E731
     checks['sandwich'] = gap_checks.sandwich(problem, draw, {}, rng_sandwich, protocol)
+  found = measure(problem, {}, x, rng, protocol, log_evidence)
+  if protocol.num_oracle:
+    checks['floor'] = gap_checks.noise_floor(latent_dim, protocol, rng_floor)
   return found._replace(summary=gap_words.with_checks(found.summary, **checks))
 
 
@@ -122,16 +104,16 @@ def measure(
 
   An example's numbers depend on `rng` and its place in x only, up to rounding.
   """
-  family, _ = _inspect(problem, params, x, rng)
-  _raise_if_alone(protocol)
-  seconds: dict[str, float] = {}
-  found = _find(_make_run(problem, params, rng, seconds), x, family, protocol)
-  exact = None
+  x, exact = np.asarray(x), None
+  gap_inputs.check_protocol(protocol)
+  family, _ = gap_inputs.inspect(problem, params, x, rng)
   if log_evidence is not None:
     each = over_examples(lambda params, x, rng: log_evidence(x), protocol.at_once)
     exact = each({}, x, rng)
     if exact.ndim != 1 or not np.isfinite(exact).all():
       raise ValueError('log_evidence of one example is not one finite number, [] in nats')
+  seconds: dict[str, float] = {}
+  found = _find(_make_run(problem, params, rng, seconds), x, family, protocol)
   summary = gap_summary.summarize(found, exact, family, protocol)
   return Gaps(summary | {'seconds': seconds}, gap_summary.arrays(found, exact))
 
@@ -163,17 +145,20 @@ def _find(
   """What every estimator says of the examples."""
   found: dict[str, Evidence] = {}
   found['q'], q = run('encoder', gap_parts.encoder, Example(x), protocol)
-  _raise_if_not_finite(found)
-  found['optimal'], best = run('mean_field', gap_parts.mean_field, Example(x, q), protocol)
-  known = Example(x, q, best)
+  gap_inputs.check_finite(found)
+  known = Example(x, q)
+  if protocol.num_annealed:  # before the searches, as it can fail
+    found |= run('annealing', gap_parts.anneal, _first(known, protocol.num_annealed), protocol)
+    gap_inputs.check_finite(found)
+  found['optimal'], best = run('mean_field', gap_parts.mean_field, known, protocol)
+  known = known._replace(best=best)
   if protocol.flow_search.num_steps:
     found['optimal_flow'] = run('flow', gap_parts.flow, known, protocol)
   if family == 'own' or (family == 'flow' and 'optimal_flow' not in found):
     found['optimal_own'] = run('own', gap_parts.own, known, protocol)
-  if protocol.num_annealed:
-    found |= run('annealing', gap_parts.anneal, _first(known, protocol.num_annealed), protocol)
-  _raise_if_not_finite(found)
-  return found | _doubled(run, known, found, protocol)
+  found |= _doubled(run, known, found, protocol)
+  gap_inputs.check_finite(found)
+  return found
 
 
 def _doubled(
@@ -194,65 +179,3 @@ def _doubled(
 
 def _first(examples: Example, num: int) -> Example:
   return jax.tree.map(lambda leaf: leaf[:num], examples)
-
-
-def _inspect(problem: Problem, params: Params, x: Array, rng: Array) -> tuple[str, int]:
-  """(q's family: 'mean_field', 'flow' or 'own', any other; Z); checks what the functions return."""
-  if len(x) < 2:
-    raise ValueError(f'a standard error takes two examples, not {len(x)}')
-
-  def one(x: Array) -> tuple[Posterior, Array, Array, Array]:
-    q = problem.posterior(params, x, rng)
-    z, log_prob = q.sample_and_log_prob(rng)
-    return q, z, problem.log_joint(params, x, z), log_prob
-
-  first = jnp.asarray(np.asarray(x[:1]), jnp.float32)
-  q, z, log_joint, log_prob = jax.eval_shape(jax.vmap(one, axis_name=BATCH), first)
-  for name, value in (('log_joint', log_joint), ('log q(z)', log_prob)):
-    if value.shape != (1,):
-      raise ValueError(f'{name} of one example has the shape {value.shape[1:]}, not ()')
-  families = {DiagonalGaussian: 'mean_field', AuxiliaryFlow: 'flow'}
-  return families.get(type(q), 'own'), z.shape[-1]
-
-
-def _as_posterior(returned: Any) -> Posterior:
-  if hasattr(returned, 'sample_and_log_prob'):
-    return returned
-  if not isinstance(returned, (tuple, list)) or len(returned) != 2:
-    raise ValueError(
-      f'posterior(x) returned {type(returned).__name__}, not (mean, scale) or something with '
-      'sample_and_log_prob'
-    )
-  mean, scale = map(jnp.asarray, returned)
-  if mean.ndim != 1 or mean.shape != scale.shape:
-    raise ValueError(f'posterior(x) returned (mean, scale) of {mean.shape}, {scale.shape}, not [Z]')
-  return DiagonalGaussian(mean, jnp.log(scale))
-
-
-def _raise_if_alone(protocol: Protocol) -> None:
-  """Of one example there is no standard error."""
-  for name in ('num_annealed', 'num_doubled', 'num_oracle', 'num_simulated'):
-    if getattr(protocol, name) == 1:
-      raise ValueError(f'{name}=1 has no standard error; take two examples or more, or 0 for none')
-
-
-_WHERE = {
-  'q': 'at draws of q',
-  'optimal': 'at draws of the best mean-field posterior',
-  'optimal_flow': 'at draws of the best flow',
-  'optimal_own': "at draws of the best of q's family",
-  'ais_q': 'where annealing from q leads',
-  'ais_prior': 'where annealing from N(0, I) leads',
-}
-
-
-def _raise_if_not_finite(found: dict[str, Evidence]) -> None:
-  for name, of in found.items():
-    values = of.log_evidence if name.startswith('ais') else of.elbo  # a weight of 0 is no harm
-    bad = np.flatnonzero(~np.isfinite(values))
-    if len(bad):
-      raise ValueError(
-        f'log p(x, z) - log q(z) is not finite {_WHERE[name]} for {len(bad)} of {len(values)} '
-        f'examples, the first being number {bad[0]}; is every scale above 0, and log_joint finite '
-        'at every z?'
-      )

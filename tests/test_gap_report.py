@@ -226,6 +226,18 @@ def test_what_is_no_gap_is_not_told_as_one():
   assert told.startswith('what is taken for log p(x) is below the ELBO of the best posterior')
 
 
+def test_a_search_in_the_own_family_that_is_stuck_is_told():
+  """The best mean-field posterior is 3 nats above it."""
+  count = np.ones(10)
+  of = lambda elbo: Evidence(EVIDENCE, 0.01 * count, elbo, 0.01 * count, 900 * count, 0.1 * count)
+  for own, due in ((OPTIMAL - 3, True), (OPTIMAL + 0.1, False)):
+    found = {'q': of(ELBO - 3), 'optimal': of(OPTIMAL), 'optimal_own': of(own)}
+    warnings = gap_summary.summarize(found, EVIDENCE, 'own', Protocol())['warnings']
+    assert ['is 3.00 nats above the best of its family' in told for told in warnings] == [
+      True
+    ] * due
+
+
 def test_checks_warn_of_what_they_leave_open():
   """A floor that is as large as the gap, and bounds on log p(x) that are far from each other."""
   summary = constructed(ELBO, OPTIMAL, OPTIMAL + 0.4)
@@ -234,8 +246,13 @@ def test_checks_warn_of_what_they_leave_open():
   assert gap_words.with_checks(summary, sandwich={'width': of(0.05)})['warnings'] == []
   (told,) = gap_words.with_checks(summary, floor={'mean_field': of(0.2)})['warnings']
   assert 'the search misses 0.20 nats' in told and 'approximation gap (0.40)' in told
-  (told,) = gap_words.with_checks(summary, sandwich={'width': of(0.5)})['warnings']
-  assert 'to within 0.50 nats only' in told
+  for wide, known_to in ((of(0.48), '0.50'), ({'mean': -0.1, 'standard_error': 0.2}, '0.30')):
+    (told,) = gap_words.with_checks(summary, sandwich={'width': wide})['warnings']
+    assert f'no better than {known_to} nats' in told and 'approximation gap (0.40)' in told
+  large = constructed(ELBO, OPTIMAL, OPTIMAL + 4)
+  assert gap_words.with_checks(large, sandwich={'width': of(0.5)})['warnings'] == []
+  (told,) = gap_words.with_checks(summary, sandwich={'width': of(-0.5)})['warnings']
+  assert 'from below is 0.50 nats above that from above' in told
 
 
 def test_gaps_add_up_as_printed():

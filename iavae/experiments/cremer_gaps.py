@@ -40,7 +40,7 @@ def measure(
   x, found, told = examples(config.gaps, images, config.seed), [], {}
   for name, one in trained.items():
     console.print(f'measuring {name}', highlight=False)
-    subject = Subject(name, one.model, one.method, one.params, x)
+    subject = Subject(name, one.model, one.method, one.params, x, config.gaps.split)
     told[name], arrays = measure_subject(subject, config.gaps, config.seed)
     levels = {
       'log_evidence': arrays[f'{told[name]["log_evidence_by"]}/log_evidence'],

@@ -14,11 +14,11 @@ import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from iavae import diagnostics, gap_checks, gap_words, gaps, provenance
+from iavae import calibration, diagnostics, gap_checks, gap_words, gaps, provenance
 from iavae.errors import ConfigError
 from iavae.experiments import gap_options, subjects
 from iavae.experiments.subjects import Source, Subject
-from iavae.gap_parts import Protocol
+from iavae.gap_parts import Problem, Protocol
 from iavae.gap_summary import Summary
 from iavae.rng import purpose_rng
 from iavae.types import Array, Params
@@ -70,6 +70,7 @@ def measure_subject(
   rngs = [purpose_rng(seed, 'gaps', purpose) for purpose in ('measure', 'simulate', 'diagnose')]
   protocol = gap_options.protocol(options, subject.convolutional)
   try:
+    sandwich = _sandwich(subject, problem, rngs[1], protocol)  # first, as it can fail
     found = gaps.measure(
       problem, subject.params, subject.x, rngs[0], protocol, subject.log_evidence
     )
@@ -81,9 +82,9 @@ def measure_subject(
   checked = gap_words.with_checks(
     found.summary,
     floor=_noise_floor(carried['latent_dim'], protocol, seed),
-    sandwich=_sandwich(subject, problem, rngs[1], protocol),
+    sandwich=sandwich,
   )
-  summary = {'name': subject.name, 'split': options.split, 'diagnostics': carried} | checked
+  summary = {'name': subject.name, 'split': subject.split, 'diagnostics': carried} | checked
   arrays = dict(found.per_example)
   if subject.x.ndim == 4:
     arrays['worst'] = subject.x[summary['worst']]
@@ -97,14 +98,12 @@ def _noise_floor(latent_dim: int, protocol: Protocol, seed: int) -> dict[str, An
 
 
 def _sandwich(
-  subject: Subject, problem: gaps.Problem, rng: Array, protocol: Protocol
+  subject: Subject, problem: Problem, rng: Array, protocol: Protocol
 ) -> dict[str, Any] | None:
   if not protocol.num_simulated:
     return None
 
   def simulate(params: Params, rng: Array) -> tuple[Array, Array]:
-    rng_z, rng_x = jax.random.split(rng)
-    z = subject.model.sample_prior(params['model'], rng_z)
-    return subject.model.sample(params['model'], z, rng_x), z
+    return calibration.simulate(subject.model, params['model'], rng)[::-1]
 
   return gap_checks.sandwich(problem, simulate, subject.params, rng, protocol)

@@ -33,6 +33,7 @@ class Subject(NamedTuple):
 
   Attributes:
     x: [N, H, W, C] or [N, D].
+    split: which x is of; '': the data are not split.
     log_evidence: x -> log p(x) where it is known, else None.
     convolutional: whether the decoder is.
   """
@@ -42,6 +43,7 @@ class Subject(NamedTuple):
   method: InferenceMethod
   params: Params
   x: np.ndarray
+  split: str = ''
   log_evidence: Callable[[Array], Array] | None = None
   convolutional: bool = False
 
@@ -123,7 +125,7 @@ def _of_images(source: Source, options: ConfigDict) -> tuple[list[Subject], dict
   convolutional = config.model.decoder == 'pixelcnn'
   methods = {name: rows[name].variant.method for name in names}
   found = [
-    Subject(name, made.model, method, fitted[name].params, x, convolutional=convolutional)
+    Subject(name, made.model, method, fitted[name].params, x, options.split, None, convolutional)
     for name, method in methods.items()
   ]
   return found, _described(images)
@@ -137,11 +139,12 @@ def _of_cremer(source: Source, options: ConfigDict) -> tuple[list[Subject], dict
   trained = cremer_models.train(config, images, source.workdir, source.console)
   x = examples(options, images, config.seed)
   models = (trained[name] for name in names)
-  return [Subject(m.name, m.model, m.method, m.params, x) for m in models], _described(images)
+  found = [Subject(m.name, m.model, m.method, m.params, x, options.split) for m in models]
+  return found, _described(images)
 
 
 def _of_synthetic(source: Source, options: ConfigDict) -> tuple[list[Subject], dict[str, Any]]:
-  """The first model of each stage; all of its data are one set."""
+  """The first model of each stage; all of its data are one set, which it was trained on."""
   config = source.config
   num, noise_scale = config.data.num_examples, config.data.noise_scale
   _, x = synthetic_protocol.make_data(config.seed, num, noise_scale)
@@ -163,7 +166,7 @@ def _of_synthetic(source: Source, options: ConfigDict) -> tuple[list[Subject], d
     first = jax.tree.map(lambda leaf: leaf[0], params)
     evidence = lambda x: synthetic.log_evidence(x, noise_scale)  # noqa: E731
     few = np.asarray(x[: options.num_examples])
-    found.append(Subject(name, model, stages[name].method, first, few, evidence))
+    found.append(Subject(name, model, stages[name].method, first, few, log_evidence=evidence))
   return found, {'name': 'synthetic', 'protocol': f'noise {noise_scale}'}
 
 

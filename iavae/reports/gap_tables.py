@@ -152,7 +152,8 @@ def sandwiches(subjects: Subjects) -> Table:
     tuple(rows),
     'Nats. Bidirectional Monte Carlo: the z that an x was drawn of is an exact draw of p(z given '
     'x), from which annealing backwards bounds log p(x) from above, where the others do from '
-    'below. Width: the lowest from above minus the highest from below.'
+    'below. From q: from the mean-field Gaussian of its moments. Width: the lowest from above '
+    'minus the highest from below.'
     if rows
-    else 'Not measured (--gaps.num_simulated).',
+    else 'Not measured: no data were drawn from the model (num_simulated).',
   )

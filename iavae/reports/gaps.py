@@ -14,8 +14,14 @@ from iavae.tables import Results, number
 _COLUMNS = 16  # of the pictures of the worst examples
 
 
+def _is_ours(results: Results) -> bool:
+  return 'protocol' in results['data']
+
+
 def label(results: Results, name: str) -> str:
-  """A subject in words."""
+  """A subject in words; of a model that was not made here, its user's."""
+  if not _is_ours(results):
+    return name
   return cremer_levels.MODELS.get(name) or labels.label(results, name)
 
 
@@ -95,7 +101,7 @@ def figure_worst(results: Results, per_example: PerExample) -> Figure:
   """The examples of the largest amortization gaps, as pictures."""
   shown = [s for s in _subjects(results) if f'{s[1]["name"]}/worst' in per_example]
   if not shown:
-    return skipped('The examples are no images.')
+    return skipped('The examples are no images: [H, W], or [H, W, C] with C of 1 or 3.')
   drawn = Figure(figsize=(9, 1.05 * len(shown)), layout='constrained')
   panels = drawn.subplots(len(shown), 1, squeeze=False)[:, 0]
   for axes, (name, summary) in zip(panels, shown, strict=True):
@@ -110,7 +116,7 @@ def figure_worst(results: Results, per_example: PerExample) -> Figure:
 
 def _title(results: Results) -> str:
   data, preset = results['data'], results['provenance']['config'].get('preset', 'full')
-  if 'protocol' not in data:  # of a model that was not made here
+  if not _is_ours(results):
     return f'Inference gaps: {data["name"]}'
   return f'Inference gaps: {labels.Group(data["name"], data["protocol"], preset).name}'
 

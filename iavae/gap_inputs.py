@@ -1,0 +1,135 @@
+"""Can the gaps of what a user gives be measured? If not, one line says why, before any search."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from iavae.evidence import Evidence
+from iavae.gap_parts import Problem, Protocol
+from iavae.optimum import Search
+from iavae.posteriors.auxiliary import AuxiliaryFlow
+from iavae.posteriors.gaussian import DiagonalGaussian
+from iavae.types import BATCH, Array, Params, Posterior
+
+
+def as_posterior(returned: Any) -> Posterior:
+  """What `gaps.inference_gaps` lets `posterior` return, in float32 or more.
+
+  Sums over the latents of log-densities in half precision would be off by tenths of a nat.
+  """
+  if not hasattr(returned, 'sample_and_log_prob'):
+    return _gaussian(returned)
+  for leaf in jax.tree.leaves(returned):
+    if not isinstance(leaf, (jax.Array, np.ndarray, float)):
+      raise ValueError(
+        f'posterior(x) returned {type(returned).__name__}, whose leaf {type(leaf).__name__} is no '
+        'array of floats; make it a pytree of such, e.g. a NamedTuple'
+      )
+    if not jnp.issubdtype(jnp.asarray(leaf).dtype, jnp.floating):
+      raise ValueError(
+        f'posterior(x) returned {type(returned).__name__} with a leaf of {leaf.dtype}; all leaves '
+        'are searched, so that they are to be floats; what is fixed is no leaf'
+      )
+  return jax.tree.map(_widen, returned)
+
+
+def _gaussian(returned: Any) -> DiagonalGaussian:
+  if not isinstance(returned, (tuple, list)) or len(returned) != 2:
+    raise ValueError(
+      f'posterior(x) returned {type(returned).__name__}, not (mean, scale) or something with '
+      'sample_and_log_prob'
+    )
+  mean, scale = map(_widen, returned)
+  if mean.ndim != 1 or mean.shape != scale.shape:
+    raise ValueError(f'posterior(x) returned (mean, scale) of {mean.shape}, {scale.shape}, not [Z]')
+  return DiagonalGaussian(mean, jnp.log(scale))
+
+
+def _widen(leaf: Any) -> Array:
+  leaf = jnp.asarray(leaf)
+  return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
+
+
+def inspect(problem: Problem, params: Params, x: np.ndarray, rng: Array) -> tuple[str, int]:
+  """(q's family: 'mean_field', 'flow' or 'own', any other; Z), by shapes alone; x: [N, ...].
+
+  Raises:
+    ValueError: for fewer than two examples, and for what is not a z: [Z] and log-densities [].
+  """
+  if x.ndim < 1 or len(x) < 2:
+    raise ValueError(f'a standard error takes two examples, not {len(x) if x.ndim else "one"}')
+
+  def one(x: Array) -> tuple[Posterior, Array, Array, Array]:
+    q = problem.posterior(params, x, rng)
+    z, log_prob = q.sample_and_log_prob(rng)
+    if getattr(z, 'ndim', None) != 1:
+      raise ValueError(f'a draw z has the shape {getattr(z, "shape", type(z))}, not [Z]')
+    return q, z, problem.log_joint(params, x, z), log_prob
+
+  first = jnp.asarray(x[:1], jnp.float32)
+  q, z, log_joint, log_prob = jax.eval_shape(jax.vmap(one, axis_name=BATCH), first)
+  for name, value in (('log_joint', log_joint), ('log q(z)', log_prob)):
+    if value.shape != (1,):
+      raise ValueError(f'{name} of one example has the shape {value.shape[1:]}, not ()')
+  families = {DiagonalGaussian: 'mean_field', AuxiliaryFlow: 'flow'}
+  return families.get(type(q), 'own'), z.shape[-1]
+
+
+def check_simulate(
+  simulate: Callable[[Array], tuple[Array, Array]], x: np.ndarray, latent_dim: int, rng: Array
+) -> None:
+  """Raises ValueError if `simulate` does not return (x, z), like x: [N, ...] and a z: [Z]."""
+  found = tuple(leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(simulate, rng)))
+  if found != (x.shape[1:], (latent_dim,)):
+    raise ValueError(
+      f'simulate(rng) returned the shapes {found}, not (x, z) of {x.shape[1:]} and ({latent_dim},)'
+    )
+
+
+def check_protocol(protocol: Protocol) -> None:
+  """Raises ValueError for counts that tell nothing; of one example there is no standard error."""
+  for name in ('num_annealed', 'num_doubled', 'num_oracle', 'num_simulated'):
+    count = getattr(protocol, name)
+    if count == 1 or count < 0:
+      raise ValueError(
+        f'{name}={count} has no standard error; take two examples or more, or 0 for none'
+      )
+  for name in ('num_samples', 'at_once', 'samples_at_once'):
+    if getattr(protocol, name) < 1:
+      raise ValueError(f'{name}={getattr(protocol, name)} is not above 0')
+  _check_search('search', protocol.search)
+  if protocol.flow_search.num_steps:
+    _check_search('flow_search', protocol.flow_search)
+
+
+def _check_search(name: str, search: Search) -> None:
+  if search.num_steps < 1 or search.num_averaged < 1:
+    raise ValueError(f'{name} takes a step or more, and averages one or more')
+  if search.num_samples < 2 or search.num_samples % 2:
+    raise ValueError(f'{name} mirrors its draws: num_samples={search.num_samples} is not even')
+
+
+_WHERE = {
+  'q': 'at draws of q',
+  'optimal': 'at draws of the best mean-field posterior',
+  'optimal_flow': 'at draws of the best flow',
+  'optimal_own': "at draws of the best of q's family",
+  'ais_q': 'where annealing from q leads',
+  'ais_prior': 'where annealing from N(0, I) leads; num_annealed=0 leaves it out',
+}
+
+
+def check_finite(found: dict[str, Evidence]) -> None:
+  """Raises ValueError if what an estimator found is no number."""
+  for name, of in found.items():
+    values = of.log_evidence if name.startswith('ais') else of.elbo  # a weight of 0 is no harm
+    bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad):
+      raise ValueError(
+        f'log p(x, z) - log q(z) is not finite for {len(bad)} of {len(values)} examples, the first '
+        f'being number {bad[0]}, {_WHERE[name.removesuffix("_doubled")]}; is every scale above 0, '
+        'and log_joint finite at every z?'
+      )
