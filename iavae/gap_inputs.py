@@ -23,7 +23,7 @@ def as_posterior(returned: Any) -> Posterior:
   if not hasattr(returned, 'sample_and_log_prob'):
     return _gaussian(returned)
   for leaf in jax.tree.leaves(returned):
-    if not isinstance(leaf, (jax.Array, np.ndarray, float)):
+    if not isinstance(leaf, (jax.Array, np.ndarray, np.generic, float)):
       raise ValueError(
         f'posterior(x) returned {type(returned).__name__}, whose leaf {type(leaf).__name__} is no '
         'array of floats; make it a pytree of such, e.g. a NamedTuple'

@@ -24,7 +24,9 @@ TINY = (
 # Many calls in a stage, so that a kill finds one in the middle
 LONG = tuple(a.replace('max_epochs=4', 'max_epochs=30') for a in TINY)
 
-_HANGS = 1800  # seconds; no run here takes as long, on a busy machine and without a cache neither
+_HANGS = (
+  1800  # seconds; no run here takes as long, not on a busy machine and without a cache either
+)
 
 
 def command(*arguments: object) -> list[str]:

@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 import pytest
 from conftest import ROOT
 
-from iavae import gap_parts, report
+from iavae import gap_parts, gap_words, report
 from iavae.optimum import Search
 from iavae.reports import cremer_levels, cremer_verdicts, image_numbers
 from iavae.statistics import paired_comparison
@@ -429,6 +429,7 @@ def test_what_is_told_of_cremers_models_in_small():
     expected = sorted({round(min(values), digits), round(max(values), digits)})
     assert sorted({float(end) for end in ends}) == pytest.approx(expected), pattern
   assert all(one['name'] == 'q' and one['share_bad_k'] > 0.8 for one in usual)
+  assert all(told['warnings'] == gap_words.warnings(told) for told in measured)
 
 
 def test_speed_of_a_gap_report():

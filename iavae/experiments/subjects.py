@@ -125,7 +125,9 @@ def _of_images(source: Source, options: ConfigDict) -> tuple[list[Subject], dict
   convolutional = config.model.decoder == 'pixelcnn'
   methods = {name: rows[name].variant.method for name in names}
   found = [
-    Subject(name, made.model, method, fitted[name].params, x, options.split, None, convolutional)
+    Subject(
+      name, made.model, method, fitted[name].params, x, options.split, convolutional=convolutional
+    )
     for name, method in methods.items()
   ]
   return found, _described(images)

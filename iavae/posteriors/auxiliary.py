@@ -110,14 +110,14 @@ class AuxiliaryFlow(NamedTuple):
     return jax.vmap(draw)(jnp.stack([noise, -noise]))
 
   def rates(self) -> 'AuxiliaryFlow':
-    """What each leaf's learning rate is multiplied by in a search, of that leaf's shape.
+    """What the learning rate of each leaf is multiplied by in a search, a number in its place.
 
     The gradient of r, alone, is a score: its noise does not vanish as q nears p(z | x), and Adam
     would make steps of it as large as any.
     """
-    ones = jax.tree.map(jnp.ones_like, self)
-    slow = jax.tree.map(lambda leaf: _REVERSE_RATE * leaf, ones.flow['reverse'])
-    return ones._replace(flow=ones.flow | {'reverse': slow})
+    even = jax.tree.map(lambda _: 1.0, self)
+    slow = jax.tree.map(lambda _: _REVERSE_RATE, self.flow['reverse'])
+    return even._replace(flow=even.flow | {'reverse': slow})
 
   def _noise(self, rng: Array) -> Array:
     """[2, Z]; the draw of z is that of the mean-field Gaussian."""
