@@ -26,7 +26,10 @@ import sys
 def main(argv: list[str]) -> int:
   """Runs the experiment that the config names; returns the exit code."""
   if {'--help', '-h', '-help', '--helpfull'} & set(argv[1:]):
-    print(__doc__.strip())
+    try:
+      print(__doc__.strip(), flush=True)
+    except BrokenPipeError:  # of `| head -1`; what Python flushes at its end must not fail, too
+      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
   try:
     from iavae import command_line

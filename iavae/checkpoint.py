@@ -53,7 +53,17 @@ def _check_leaves(found: dict[str, np.ndarray], like: dict[str, np.ndarray], whe
   ]
   if rows:
     raise ConfigError(
-      f'the checkpoint in {where} is of another model; use another --workdir\n' + '\n'.join(rows)
+      f'the checkpoint in {where} is of another model, or of another version of iavae; use another '
+      '--workdir\n' + '\n'.join(rows)
+    )
+
+
+def require_finished(is_finished: bool, stage: str, workdir: pathlib.Path) -> None:
+  """Raises ConfigError for a stage that would have to be trained first."""
+  if not is_finished:
+    raise ConfigError(
+      f'{workdir} has no checkpoint of the finished stage {stage}; the same command without '
+      '--mode=gaps trains it'
     )
 
 

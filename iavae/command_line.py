@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from iavae import paths
 from iavae.errors import ConfigError
 
 MODES = ('train', 'gaps')
@@ -72,13 +73,24 @@ def parse(argv: list[str], gaps: ConfigDict | None = None) -> Command:
   if values.mode == 'train' and values['gaps'].override_values:
     first = next(iter(values['gaps'].override_values))
     raise ConfigError(f'--gaps.{first} has no effect without --mode=gaps')
+  workdir = values.workdir
   if values.config is not None:
-    workdir = values.workdir or _default_workdir(values['config'].config_filename)
-    return Command(values.mode, values.config, values.gaps, pathlib.Path(workdir).absolute())
-  if values.mode == 'train' or values.workdir is None:
+    _make_absolute(values.config)
+    if workdir is None:
+      workdir = _default_workdir(values['config'].config_filename)
+    return Command(values.mode, values.config, values.gaps, paths.local(workdir, '--workdir'))
+  if values.mode == 'train' or workdir is None:
     raise ConfigError('--config is missing, e.g. --config=configs/synthetic.py; see --help')
-  workdir = pathlib.Path(values.workdir).absolute()
-  return Command(values.mode, _config_of(workdir), values.gaps, workdir)
+  directory = paths.local(workdir, '--workdir')
+  return Command(values.mode, _config_of(directory), values.gaps, directory)
+
+
+def _make_absolute(config: ConfigDict) -> None:
+  """Paths of the config, so that they name the same files from any folder."""
+  data = config.get('data', {})
+  for key in ('path', 'directory'):
+    if isinstance(text := data.get(key), str) and text:
+      data[key] = str(paths.local(text, f'--config.data.{key}'))
 
 
 def _config_of(workdir: pathlib.Path) -> ConfigDict:

@@ -146,15 +146,14 @@ def flatten(config: ConfigDict) -> dict[str, Any]:
   return flat
 
 
-def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-  """Lines 'key: old -> new' for two nested dicts read back from or written to JSON."""
-  absent = '(absent)'
+ABSENT = '(absent)'
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+  """{dotted key: (old value or ABSENT, new one)} of two nested dicts, from or for JSON."""
   old, new = (json.loads(json.dumps(flatten(ConfigDict(c)))) for c in (old, new))
-  return [
-    f'{key}: {old.get(key, absent)} -> {new.get(key, absent)}'
-    for key in sorted(old.keys() | new.keys())
-    if old.get(key, absent) != new.get(key, absent)
-  ]
+  both = {key: (old.get(key, ABSENT), new.get(key, ABSENT)) for key in sorted(old | new)}
+  return {key: values for key, values in both.items() if values[0] != values[1]}
 
 
 def suggestion(name: str, known: list[str]) -> str:

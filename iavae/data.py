@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from iavae import image_files, sources
+from iavae import image_files, paths, sources
 from iavae.config import is_int, suggestion
 from iavae.downloads import MissingError
 from iavae.errors import ConfigError
@@ -58,7 +58,7 @@ class Dataset(NamedTuple):
   validation: np.ndarray  # uint8 [N, H, W, C], 0 or 1, binarized once
   test: np.ndarray  # uint8 [N, H, W, C], 0 or 1, binarized once
   resample: bool  # whether a batch is to be drawn x ~ Bernoulli(train / 255); else it is 0 or 255
-  digests: dict[str, str]  # SHA-256 of the bytes of 'train', 'validation', 'test'
+  digests: dict[str, str]  # SHA-256 of 'train', 'validation', 'test', and of 'source', all images
 
 
 def load(
@@ -93,6 +93,7 @@ def load(
   protocol = _checked(name, protocol, path)
   source, resample = PROTOCOLS[name][protocol]
   folder = directory or os.environ.get('IAVAE_DATA') or sources.HOME
+  paths.local(folder, '--config.data.directory' if directory else 'IAVAE_DATA')
   try:
     read = _read(source, path, folder)
   except MissingError as error:
@@ -108,8 +109,16 @@ def load(
   }
   # First binarize, then cut, so that a reduced set is the beginning of the whole one
   arrays = {part: images[: wanted[part] or None] for part, images in arrays.items()}
-  digests = {part: hashlib.sha256(images).hexdigest() for part, images in arrays.items()}
+  digests = {part: _digest([images]) for part, images in arrays.items()}
+  digests['source'] = _digest(read)
   return Dataset(name, protocol, **arrays, resample=resample, digests=digests)
+
+
+def _digest(parts: list[np.ndarray]) -> str:
+  digest = hashlib.sha256()
+  for images in parts:
+    digest.update(np.ascontiguousarray(images))
+  return digest.hexdigest()
 
 
 def _checked(name: str, protocol: str, path: str) -> str:

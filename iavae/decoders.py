@@ -5,6 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from iavae.models.vae import bernoulli_mean
 from iavae.networks import mlp
 from iavae.types import Array, Decoder, Params
 
@@ -26,6 +27,6 @@ def mlp_decoder(
     return network.apply(params, z)['logits'].reshape(image_shape)
 
   def sample(params: Params, z: Array, rng: Array) -> Array:
-    return jax.random.bernoulli(rng, jax.nn.sigmoid(logits(params, None, z))).astype(z.dtype)
+    return jax.random.bernoulli(rng, bernoulli_mean(logits(params, None, z))).astype(z.dtype)
 
   return Decoder(init=init, logits=logits, sample=sample)

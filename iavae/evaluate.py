@@ -85,7 +85,12 @@ def over_examples(
 
   An example's draws depend on `rng` and its place in x only: not on how many are worked on at once
   or on how many devices. What `one` returns comes back as NumPy arrays with an axis N in front.
+
+  Args:
+    at_once: an odd number is raised by one, so that no chunk parts examples 2 n and 2 n + 1, of
+      which one may read the other (`instance_adaptive.make`).
   """
+  at_once += at_once % 2
 
   def indexed(params: Params, x: Any, i: Array, rng: Array) -> Any:
     x = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), x)

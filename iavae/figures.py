@@ -4,6 +4,13 @@ No figure touches the global state of matplotlib.
 """
 
 import io
+import os
+
+try:
+  import matplotlib  # noqa: F401
+except ValueError:
+  # MPLBACKEND names one that this Python lacks, as in a shell started by a notebook; none is needed
+  os.environ.pop('MPLBACKEND')
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure

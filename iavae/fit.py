@@ -17,7 +17,7 @@ import optax
 from rich.console import Console
 
 from iavae import epochs, metrics_log
-from iavae.checkpoint import Checkpoints
+from iavae.checkpoint import Checkpoints, require_finished
 from iavae.data import Dataset
 from iavae.errors import NonFiniteError
 from iavae.evaluate import make_evaluate
@@ -127,6 +127,7 @@ def fit(
   seed: int,
   workdir: pathlib.Path,
   console: Console,
+  trains: bool = True,
 ) -> Fitted:
   """Trains a stage, or the rest of it.
 
@@ -136,10 +137,11 @@ def fit(
     name: of the checkpoint directory, e.g. 'seed0/pretrain'.
     seed: the order and the noise are a function of (seed, epoch): the same for all stages, so that
       methods that start from one base see the same batches.
+    trains: False: what is not finished is refused.
 
   Raises:
     NonFiniteError: at a NaN or an infinity; the last good checkpoint is kept.
-    ConfigError: if the checkpoint is of another model.
+    ConfigError: if the checkpoint is of another model, or not finished and `trains` is False.
   """
   trained, frozen = partition(start, frozen_paths)
   num_epochs = program.hyperparameters.num_epochs
@@ -156,6 +158,8 @@ def fit(
   )
   with Checkpoints(workdir / 'checkpoints' / name) as checkpoints:
     restored = checkpoints.restore(state)
+    if not trains:
+      require_finished(restored is not None and int(restored.epoch) == num_epochs, name, workdir)
     state = replicate(state if restored is None else restored)
     _train(program, state, replicate(frozen), data, name, seed, checkpoints, workdir, console)
   # What later stages see is what the checkpoint holds

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from iavae.convolution import Padding, convolve
 from iavae.layers import he_normal, torch_uniform
-from iavae.models.vae import MIN_PROBABILITY
+from iavae.models.vae import bernoulli_mean
 from iavae.types import Array, Decoder, Params
 
 
@@ -188,8 +188,7 @@ def _dense(u: Array, layer: Params, has_bias: Array | bool = True) -> Array:
 
 
 def _draw(logits: Array, uniforms: Array) -> Array:
-  probability = jnp.clip(jax.nn.sigmoid(logits), MIN_PROBABILITY, 1 - MIN_PROBABILITY)
-  return (uniforms < probability).astype(uniforms.dtype)
+  return (uniforms < bernoulli_mean(logits)).astype(uniforms.dtype)
 
 
 def _vertical_row(

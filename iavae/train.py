@@ -16,7 +16,7 @@ import optax
 from rich.console import Console
 
 from iavae import ensemble, metrics_log
-from iavae.checkpoint import Checkpoints
+from iavae.checkpoint import Checkpoints, require_finished
 from iavae.errors import NonFiniteError
 from iavae.freezing import merge, partition
 from iavae.rng import model_rngs, purpose_rng
@@ -84,15 +84,17 @@ def run(
   seed: int,
   workdir: pathlib.Path,
   console: Console,
+  trains: bool = True,
 ) -> Trained:
   """Trains a stage, or the rest of it.
 
   Args:
     x: [N, ...], the training set.
+    trains: False: what is not finished is refused.
 
   Raises:
     NonFiniteError: if a model meets a NaN or an infinity; the last good checkpoint is kept.
-    ConfigError: if the checkpoint is of another model.
+    ConfigError: if the checkpoint is of another model, or not finished and `trains` is False.
   """
   trained, frozen = partition(stage.params, stage.frozen)
   program = ensemble.make_program(
@@ -111,7 +113,10 @@ def run(
 
   start = program.init(trained)
   with Checkpoints(workdir / 'checkpoints' / stage.name) as checkpoints:
-    _train(stage, call, checkpoints.restore(start) or start, checkpoints, workdir, console)
+    state = checkpoints.restore(start) or start
+    if not trains:
+      require_finished(bool(np.all(np.asarray(state.stopped))), stage.name, workdir)
+    _train(stage, call, state, checkpoints, workdir, console)
   # What later stages see is what the checkpoint holds
   with Checkpoints(workdir / 'checkpoints' / stage.name) as checkpoints:
     state = checkpoints.restore(start)

@@ -284,16 +284,16 @@ def test_overrides_of_every_type():
   assert flat['refinement_steps'] == ()
 
 
-def test_differences_are_printed_old_to_new():
+def test_differences_are_old_and_new_values():
   old = {'a': 1, 'b': {'c': (1, 2), 'same': 'x'}, 'gone': None}
   new = {'a': 2, 'b': {'c': [1, 3], 'same': 'x', 'd': 'y'}}
-  assert config_lib.differences(old, new) == [
-    'a: 1 -> 2',
-    'b.c: [1, 2] -> [1, 3]',
-    'b.d: (absent) -> y',
-    'gone: None -> (absent)',
-  ]
+  assert config_lib.differences(old, new) == {
+    'a': (1, 2),
+    'b.c': ([1, 2], [1, 3]),
+    'b.d': (config_lib.ABSENT, 'y'),
+    'gone': (None, config_lib.ABSENT),
+  }
 
 
 def test_a_tuple_equals_the_list_that_json_makes_of_it():
-  assert config_lib.differences({'a': (1, 2)}, {'a': [1, 2]}) == []
+  assert config_lib.differences({'a': (1, 2)}, {'a': [1, 2]}) == {}

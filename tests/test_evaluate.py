@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from iavae import evaluate
+from iavae.inference import instance_adaptive
 from iavae.models import linear_gaussian
 from iavae.posteriors.gaussian import DiagonalGaussian
 from iavae.types import InferenceMethod
@@ -119,6 +120,14 @@ def test_chunks_change_nothing(x, options):
   for name, values in expected.items():
     assert values.shape == (NUM,)
     np.testing.assert_allclose(found[name], values, rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize('at_once', [1, 2, 3, 8])
+def test_another_example_is_the_same_one_in_chunks_of_any_size(at_once):
+  """Of 7 examples: 0 and 1 read each other, ..., and 6 reads 0, which fills the last chunk."""
+  other = lambda params, x, rng: instance_adaptive.CONDITIONS['other'](x)
+  found = evaluate.over_examples(other, at_once)({}, np.arange(7), RNG)
+  assert found.tolist() == [1, 0, 3, 2, 5, 4, 0]
 
 
 def test_devices_change_nothing(x, monkeypatch):

@@ -37,6 +37,62 @@ def test_another_config_is_refused_with_the_difference(tmp_path):
   assert json.loads((tmp_path / 'config.json').read_text())['seed'] == 0
 
 
+def config(num_seeds=2, **changed):
+  return {'experiment': 'images', 'method': 'svi', 'num_seeds': num_seeds, **changed}
+
+
+def refusal(directory, *claimed, **options):
+  """What a claim is refused with; nothing in the directory may change."""
+  before = {path: path.read_bytes() for path in directory.glob('*.json')}
+  with pytest.raises(ConfigError) as caught, workdir.claim(directory, *claimed, **options):
+    pytest.fail('claimed')
+  assert {path: path.read_bytes() for path in directory.glob('*.json')} == before
+  return str(caught.value)
+
+
+def test_what_no_training_depends_on_may_change_and_seeds_may_be_added(tmp_path):
+  first = config(data={'path': 'a.npz', 'name': 'own'}, evaluation={'num_samples': 3}, changed=())
+  later = config(
+    num_seeds=3,
+    data={'path': '/b.npz', 'name': 'own'},
+    evaluation={'num_samples': 5, 'new': 1},
+    changed=['x'],
+  )
+  with workdir.claim(tmp_path, first):
+    pass
+  with workdir.claim(tmp_path, later, grows=('num_seeds',)):
+    pass
+  assert json.loads((tmp_path / 'config.json').read_text()) == later
+  assert 'num_seeds: 3 -> 2' in refusal(tmp_path, later | {'num_seeds': 2}, grows=('num_seeds',))
+  assert 'num_seeds: 3 -> 4' in refusal(tmp_path, later | {'num_seeds': 4})
+  other = later | {'data': {'path': '/b.npz', 'name': 'digits'}}
+  assert 'data.name: own -> digits' in refusal(tmp_path, other)
+
+
+def test_a_directory_of_another_version_says_so(tmp_path):
+  with workdir.claim(tmp_path, config(old_key=1)):
+    pass
+  message = refusal(tmp_path, config(new_key=1))
+  assert 'holds a run of another version of iavae; go on with that version' in message
+  assert message.splitlines()[1:] == ['  new_key: (absent) -> 1', '  old_key: 1 -> (absent)']
+  # Another method has other keys, too
+  assert 'another config' in refusal(tmp_path, config(method='amortized'))
+
+
+def test_other_data_are_refused(tmp_path):
+  with workdir.claim(tmp_path, config(), {'train': 'a', 'test': 'b'}):
+    pass
+  expected = f'{tmp_path} holds a run on other data: test differ; give the images that it was made'
+  assert refusal(tmp_path, config(), {'train': 'a', 'test': 'c'}).startswith(expected)
+  with workdir.claim(tmp_path, config(), {'train': 'a', 'test': 'b', 'source': 'd'}):
+    pass
+  assert 'source differ' in refusal(tmp_path, config(), {'source': 'e'})
+  # Directories made before data.json was have the digests in their results
+  (tmp_path / 'data.json').unlink()
+  (tmp_path / 'results.json').write_text(json.dumps({'data': {'digests': {'train': 'a'}}}))
+  assert 'train differ' in refusal(tmp_path, config(), {'train': 'f'})
+
+
 @pytest.mark.parametrize('text', ['', '{"seed": 0', '[1, 2]', '\x00\x01'])
 def test_a_damaged_config_is_refused_and_kept(text, tmp_path):
   (tmp_path / 'config.json').write_text(text)

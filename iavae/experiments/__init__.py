@@ -2,12 +2,14 @@
 
 Each module has CHECKS, a check for every key of its config, and `run(config, workdir, console)`,
 which leaves results.json and per_example.npz in the work directory. It may have `check(config)`,
-which raises ConfigError for what only the data can tell, before anything is written.
+which raises ConfigError for what only the data can tell, before anything is written, and returns
+the digests of the data, if it reads any; and GROWS, keys whose values may grow in a directory.
 """
 
 import importlib
 import pathlib
 import pkgutil
+from collections.abc import Mapping
 from types import ModuleType
 
 from ml_collections import ConfigDict
@@ -44,10 +46,9 @@ def run(config: ConfigDict, directory: pathlib.Path) -> None:
   """
   experiment = find(str(config.get('experiment')))
   config_lib.validate(config, experiment.CHECKS)
-  if hasattr(experiment, 'check'):
-    experiment.check(config)
+  digests, grows = _check(experiment, config), getattr(experiment, 'GROWS', ())
   console = Console()
-  with workdir.claim(directory, config.to_dict()):
+  with workdir.claim(directory, config.to_dict(), digests, grows=grows):
     experiment.run(config, directory, console)
     _report(directory, console)
 
@@ -59,13 +60,22 @@ def run_gaps(config: ConfigDict, options: ConfigDict, directory: pathlib.Path) -
     IavaeError: with one line for the user.
   """
   experiment = find(str(config.get('experiment')))
-  config_lib.validate(config, experiment.CHECKS)
+  try:
+    config_lib.validate(config, experiment.CHECKS)
+  except ConfigError as error:
+    if workdir.holds(directory, config.to_dict()):  # it was valid when it was written
+      raise workdir.other_version(directory, str(error)) from None
+    raise
   from iavae.experiments import gap_options, gap_report  # late, as they import all experiments
 
   config_lib.check_values(options, gap_options.CHECKS, '--gaps')
-  console = Console()
-  with workdir.claim(directory, config.to_dict()):
+  digests, console = _check(experiment, config), Console()
+  with workdir.claim(directory, config.to_dict(), digests):
     _report(gap_report.measure_run(config, options, directory, console), console)
+
+
+def _check(experiment: ModuleType, config: ConfigDict) -> Mapping[str, str] | None:
+  return experiment.check(config) if hasattr(experiment, 'check') else None
 
 
 def _report(directory: pathlib.Path, console: Console) -> None:

@@ -43,14 +43,15 @@ def frozen_decoder(config: ConfigDict) -> ConfigDict:
   return config
 
 
-def check(config: ConfigDict) -> None:
-  """Raises ConfigError as `image_checks.check` does, and for a hybrid."""
+def check(config: ConfigDict) -> dict[str, str]:
+  """The digests of the images; raises ConfigError as `image_checks.check`, and for a hybrid."""
   images = image_checks.load_data(config, config.seed)
   image_checks.check_rows(frozen_decoder(config), images)
   if len(images.test) < 2:
     raise ConfigError('a standard error takes two test images; see --config.data.num_test')
   if 'hybrid' in (config.method, *config.cost.methods):
     raise ConfigError('every method of --config.experiment=cost is made a hybrid: leave hybrid out')
+  return images.digests
 
 
 def _subjects(rows: dict[str, image_rows.Row], params: dict, images: Images) -> dict[str, Subject]:

@@ -46,9 +46,15 @@ CHECKS: dict[str, config_lib.Check] = {
 }
 
 
-def check(config: ConfigDict) -> None:
-  """Raises ConfigError as `image_checks.load_images` and `cremer_gaps.check` do."""
-  cremer_gaps.check(config, image_checks.load_images(config, config.seed))
+def check(config: ConfigDict) -> dict[str, str]:
+  """The digests of the images.
+
+  Raises:
+    ConfigError: as `image_checks.load_images` and `cremer_gaps.check` do.
+  """
+  images = image_checks.load_images(config, config.seed)
+  cremer_gaps.check(config, images)
+  return images.digests
 
 
 def _costs(trained: Mapping[str, Trained]) -> dict[str, dict]:

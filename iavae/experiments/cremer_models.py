@@ -84,7 +84,11 @@ def _hyperparameters(config: ConfigDict, variant: Variant, num_train: int) -> fi
 
 
 def train(
-  config: ConfigDict, images: data.Dataset, workdir: pathlib.Path, console: Console
+  config: ConfigDict,
+  images: data.Dataset,
+  workdir: pathlib.Path,
+  console: Console,
+  trains: bool = True,
 ) -> dict[str, Trained]:
   """{name: the model}, in the order of config.models; what is finished in `workdir` is read there.
 
@@ -106,6 +110,7 @@ def train(
       seed=config.seed,
       workdir=workdir,
       console=console,
+      trains=trains,
     )
     found[name] = Trained(name, model, method, *fitted)
   return found

@@ -179,6 +179,12 @@ def _traced_loss(method: InferenceMethod, rng: Array, x: Array) -> Array:
   return loss(params, x[None], rng, 1.0)[0]
 
 
-def check(config: ConfigDict) -> None:
-  """Raises ConfigError as `load_data` does, and for rows that the config does not allow."""
-  check_rows(config, load_data(config, config.seed))
+def check(config: ConfigDict) -> dict[str, str]:
+  """The digests of the images of the first seed.
+
+  Raises:
+    ConfigError: as `load_data` does, and for rows that the config does not allow.
+  """
+  images = load_data(config, config.seed)
+  check_rows(config, images)
+  return images.digests

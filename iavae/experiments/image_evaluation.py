@@ -10,7 +10,6 @@ import numpy as np
 from iavae.statistics import paired_comparison
 from iavae.types import BATCH, Array, GenerativeModel, InferenceMethod, Params
 
-METRICS = ('elbo', 'kl', 'log_likelihood', 'iwae')
 NUM_RECONSTRUCTIONS = 10
 NUM_SAMPLES = 40
 
@@ -24,7 +23,7 @@ def make_row(metrics: Mapping[str, np.ndarray], iwae_samples: int, labels: Row) 
     metrics: {metric: [N]} of one method, seed and split.
     labels: dataset, protocol, preset, method, seed, split.
   """
-  means = {name: float(np.mean(metrics[name], dtype=np.float64)) for name in METRICS}
+  means = {name: float(np.mean(values, dtype=np.float64)) for name, values in metrics.items()}
   return labels | {'num_examples': len(metrics['elbo'])} | means | {'iwae_samples': iwae_samples}
 
 

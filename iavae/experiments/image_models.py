@@ -30,6 +30,11 @@ def preset_label(config: ConfigDict) -> str:
   return ', '.join([*words, precision] if precision != 'float32' else words)
 
 
+def is_convolutional(config: ConfigDict) -> bool:
+  """Whether the decoder is, through which every draw of z goes."""
+  return config.model.decoder == 'pixelcnn'
+
+
 def make_family(config: ConfigDict, name: str) -> PosteriorFamily:
   """A posterior family with what config.flow says of it."""
   known = posteriors.defaults(name)

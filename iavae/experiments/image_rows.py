@@ -64,13 +64,9 @@ def _hyperparameters(
   )
 
 
-def _is_convolutional(config: ConfigDict) -> bool:
-  return 'mlp' not in (config.model.encoder, config.model.decoder)
-
-
 def micro_batch(config: ConfigDict) -> int:
   """How many images of a batch are worked on at once."""
-  size = parallel.micro_batch(config.training.batch_size, _is_convolutional(config))
+  size = parallel.micro_batch(config.training.batch_size, image_models.is_convolutional(config))
   return config.training.micro_batch or size
 
 
@@ -87,7 +83,7 @@ def make_rows(
   variants = {BASE: Variant(base, (), lambda params, rng: params)}
   for name in (config.method, *others(config)):
     variants[name] = image_variants.make_variant(config, images, name)
-  at_once, samples_at_once = parallel.evaluation_chunk(_is_convolutional(config))
+  at_once, samples_at_once = parallel.evaluation_chunk(image_models.is_convolutional(config))
   rows = {}
   for name, variant in variants.items():
     is_plain = not image_variants.has_hypernetwork(variant, images.shape)
@@ -118,8 +114,9 @@ def train_seed(
   seed: int,
   workdir: pathlib.Path,
   console: Console,
+  trains: bool = True,
 ) -> dict[str, fit.Fitted]:
-  """The base VAE of a seed, then every other method from its best checkpoint."""
+  """The base VAE of a seed, then every other method from its best checkpoint; see `fit.fit`."""
   shape = images.train.shape[1:]
   rng = purpose_rng(seed, 'init', BASE)
   base = jax.jit(rows[BASE].variant.method.init)(rng, jnp.zeros(shape))
@@ -135,6 +132,7 @@ def train_seed(
       seed=seed,
       workdir=workdir,
       console=console,
+      trains=trains,
     )
     if name == BASE:
       base = fitted[BASE].params

@@ -23,7 +23,9 @@ from iavae.rng import purpose_rng
 from iavae.types import Params
 from iavae.workdir import write_arrays, write_text
 
-__all__ = ['CHECKS', 'check', 'run']
+__all__ = ['CHECKS', 'GROWS', 'check', 'run']
+
+GROWS = ('num_seeds',)  # each seed has stages of its own
 
 
 def _evaluate_seed(

@@ -3,6 +3,6 @@
 All rows of config.methods start from one base VAE and get the same batches for as many epochs.
 """
 
-from iavae.experiments.images import CHECKS, check, run
+from iavae.experiments.images import CHECKS, GROWS, check, run
 
-__all__ = ['CHECKS', 'check', 'run']
+__all__ = ['CHECKS', 'GROWS', 'check', 'run']

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from iavae import config as config_lib
-from iavae import data, epochs
+from iavae import data, epochs, train
 from iavae.errors import ConfigError
 from iavae.experiments import (
   cost,
@@ -20,6 +20,7 @@ from iavae.experiments import (
   image_models,
   image_rows,
   synthetic_methods,
+  synthetic_rows,
 )
 from iavae.experiments import synthetic as synthetic_protocol
 from iavae.experiments.image_rows import BASE
@@ -59,11 +60,11 @@ class Source(NamedTuple):
 def load(source: Source, options: ConfigDict) -> tuple[list[Subject], dict[str, Any]]:
   """The subjects that options.methods names, and what their data are, for results.json.
 
-  Stages are read back as every run reads them: one whose checkpoint is lost is trained again.
+  Nothing is trained.
 
   Raises:
-    ConfigError: for a run that is not finished, an experiment without subjects, an unknown name, or
-      fewer examples than are asked for.
+    ConfigError: for a run or a stage that is not finished, a lost checkpoint, an experiment without
+      subjects, an unknown name, or fewer examples than are asked for.
   """
   experiment = str(source.config.get('experiment'))
   if experiment not in _LOADERS:
@@ -120,9 +121,11 @@ def _of_images(source: Source, options: ConfigDict) -> tuple[list[Subject], dict
   default = [*([BASE] if config.pretrain.num_epochs else []), config.method]
   names = _chosen(options.methods, list(rows), default)
   rows = {name: row for name, row in rows.items() if name in (BASE, *names)}
-  fitted = image_rows.train_seed(rows, images, config.seed, source.workdir, source.console)
+  fitted = image_rows.train_seed(
+    rows, images, config.seed, source.workdir, source.console, trains=False
+  )
   x = examples(options, images, config.seed)
-  convolutional = config.model.decoder == 'pixelcnn'
+  convolutional = image_models.is_convolutional(config)
   methods = {name: rows[name].variant.method for name in names}
   found = [
     Subject(
@@ -138,10 +141,10 @@ def _of_cremer(source: Source, options: ConfigDict) -> tuple[list[Subject], dict
   images = image_checks.load_images(config, config.seed)
   check_examples(options, images, '--gaps')
   names = _chosen(options.methods, list(config.models), list(config.models))
-  trained = cremer_models.train(config, images, source.workdir, source.console)
+  config = ConfigDict(config.to_dict() | {'models': names})
+  trained = cremer_models.train(config, images, source.workdir, source.console, trains=False)
   x = examples(options, images, config.seed)
-  models = (trained[name] for name in names)
-  found = [Subject(m.name, m.model, m.method, m.params, x, options.split) for m in models]
+  found = [Subject(m.name, m.model, m.method, m.params, x, options.split) for m in trained.values()]
   return found, _described(images)
 
 
@@ -154,8 +157,11 @@ def _of_synthetic(source: Source, options: ConfigDict) -> tuple[list[Subject], d
     raise ConfigError(f'--gaps.num_examples={options.num_examples} is more than all {num}')
   model = synthetic.make(noise_scale)
   base = synthetic_protocol.pretrain_stage(config, x)
-  train = lambda stage: synthetic_methods.train_stage(config, stage, x, *source[1:])  # noqa: E731
-  bases = train(base).params
+
+  def trained(stage: train.Stage) -> train.Trained:
+    return synthetic_rows.train_stage(config, stage, x, *source[1:], trains=False)
+
+  bases = trained(base).params
   if config.experiment == 'synthetic':
     stages = {config.method: synthetic_protocol.adapt_stage(config, x, bases)}
   else:
@@ -164,7 +170,7 @@ def _of_synthetic(source: Source, options: ConfigDict) -> tuple[list[Subject], d
   names = _chosen(options.methods, list(stages), list(stages))
   found = []
   for name in names:
-    params = bases if name == BASE else train(stages[name]).params
+    params = bases if name == BASE else trained(stages[name]).params
     first = jax.tree.map(lambda leaf: leaf[0], params)
     evidence = lambda x: synthetic.log_evidence(x, noise_scale)  # noqa: E731
     few = np.asarray(x[: options.num_examples])

@@ -24,7 +24,13 @@ from iavae import ensemble, inference, networks, train
 from iavae.errors import ConfigError
 from iavae.experiments import synthetic_evaluation
 from iavae.experiments.synthetic_rows import check as check_rows
-from iavae.experiments.synthetic_rows import diagnose, init_models, make_encoder, make_stage
+from iavae.experiments.synthetic_rows import (
+  diagnose,
+  init_models,
+  make_encoder,
+  make_stage,
+  train_stage,
+)
 from iavae.inference import amortized, instance_adaptive
 from iavae.models import synthetic
 from iavae.modulation import LAYOUTS
@@ -211,16 +217,10 @@ def run(config: ConfigDict, workdir: pathlib.Path, console: Console) -> dict:
     IavaeError: see `train.run`.
   """
   z, x = make_data(config.seed, config.data.num_examples, config.data.noise_scale)
-  hyperparameters = train.Hyperparameters(**config.training)
   stages: dict[str, tuple[train.Stage, train.Trained]] = {}
 
   def run_stage(stage: train.Stage) -> Params:
-    # Posteriors are narrow here: products in TF32 or bfloat16, an accelerator's default, would show
-    precision = None if jax.default_backend() == 'cpu' else 'highest'
-    with jax.default_matmul_precision(precision):
-      trained = train.run(
-        stage, x, hyperparameters, seed=config.seed, workdir=workdir, console=console
-      )
+    trained = train_stage(config, stage, x, workdir, console)
     stages[stage.name] = stage, trained
     jax.clear_caches()  # the stage's programs are not called again, and hold memory
     return trained.params

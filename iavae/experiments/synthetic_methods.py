@@ -79,20 +79,6 @@ def _row(
   }
 
 
-def train_stage(
-  config: ConfigDict, stage: train.Stage, x: Array, workdir: pathlib.Path, console: Console
-) -> train.Trained:
-  """What a stage leaves, trained or read back.
-
-  Raises:
-    IavaeError: see `train.run`.
-  """
-  if not jax.tree.leaves(stage.params['inference']):  # SVI, with a decoder that is known
-    return train.Trained(stage.params, np.zeros(0), 0.0)
-  hyperparameters = train.Hyperparameters(**config.training)
-  return train.run(stage, x, hyperparameters, seed=config.seed, workdir=workdir, console=console)
-
-
 def stages(config: ConfigDict, x: Array, bases: Params) -> Iterator[tuple[str, train.Stage]]:
   """A stage for every row of config.methods; bases: params with leading axis [num_bases]."""
   for name in config.methods:
@@ -108,14 +94,17 @@ def run(config: ConfigDict, workdir: pathlib.Path, console: Console) -> dict:
   """
   _, x = protocol.make_data(config.seed, config.data.num_examples, config.data.noise_scale)
   base = protocol.pretrain_stage(config, x)
-  bases = train_stage(config, base, x, workdir, console)
+  bases = synthetic_rows.train_stage(config, base, x, workdir, console)
   with jax.enable_x64(True):
     live = evaluation.dead_units(config, bases.params, evaluation.to_float64(x)) == 0
   rows, diagnosed, training = [], [], 0.0
   began = time.perf_counter()
   for name, stage in itertools.chain([(BASE, base)], stages(config, x, bases.params)):
     before = time.perf_counter()
-    trained = bases if name == BASE else train_stage(config, stage, x, workdir, console)
+    if name == BASE:
+      trained = bases
+    else:
+      trained = synthetic_rows.train_stage(config, stage, x, workdir, console)
     training += time.perf_counter() - before
     with jax.enable_x64(True):
       elbos = _elbos(stage.method, *evaluation.to_float64((trained.params, x)), config)

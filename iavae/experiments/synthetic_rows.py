@@ -8,10 +8,13 @@ Inner steps are Adam's: these posteriors are a tenth as wide as those of images,
 plain gradient steps would have to be as small.
 """
 
+import pathlib
 from typing import Any
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
+from rich.console import Console
 
 from iavae import config as config_lib
 from iavae import diagnostics, hypernetworks, inference, layers, networks, posteriors, train
@@ -122,6 +125,35 @@ def make_stage(
     own['encoder'] = layers.grown(bases['inference']['encoder'], own['encoder'])
   params = {**params, 'inference': own}
   return train.Stage(stage, method, params, frozen, config.training.max_epochs)
+
+
+def train_stage(
+  config: ConfigDict,
+  stage: train.Stage,
+  x: Array,
+  workdir: pathlib.Path,
+  console: Console,
+  trains: bool = True,
+) -> train.Trained:
+  """What a stage leaves, trained or read back; x: [N, 3].
+
+  Raises:
+    IavaeError: see `train.run`.
+  """
+  if not jax.tree.leaves(stage.params['inference']):  # SVI, with a decoder that is known
+    return train.Trained(stage.params, np.zeros(0), 0.0)
+  # Posteriors are narrow here: products in TF32 or bfloat16, an accelerator's default, would show
+  precision = None if jax.default_backend() == 'cpu' else 'highest'
+  with jax.default_matmul_precision(precision):
+    return train.run(
+      stage,
+      x,
+      train.Hyperparameters(**config.training),
+      seed=config.seed,
+      workdir=workdir,
+      console=console,
+      trains=trains,
+    )
 
 
 def diagnose(

@@ -51,9 +51,16 @@ def _zeros(x: Array) -> Array:
 
 
 def _other(x: Array) -> Array:
-  """The example before in the batch; needs a `vmap` whose axis is called BATCH."""
+  """The partner of an example: 0 and 1, 2 and 3, ...; needs a `vmap` whose axis is called BATCH.
+
+  In batches of even size it is the same one however many examples are worked on at once; in others
+  the last three read each other in a circle.
+  """
   size = jax.lax.axis_size(BATCH)
-  return jax.lax.ppermute(x, BATCH, [(i, (i + 1) % size) for i in range(size)])
+  in_pairs = size if size % 2 == 0 else max(size - 3, 0)
+  last = range(in_pairs, size)
+  pairs = [(i ^ 1, i) for i in range(in_pairs)]
+  return jax.lax.ppermute(x, BATCH, pairs + [(last[n - 1], i) for n, i in enumerate(last)])
 
 
 CONDITIONS: dict[str, Callable[[Array], Array]] = {
@@ -148,8 +155,8 @@ def make(
   Args:
     encoder: of x: [H, W, C] or [D] to the heads of the family.
     condition: 'x'; 'zeros': h reads nothing, so all examples share one modulation; 'other': it
-      reads another of the examples that are worked on at once, as informative a priori and useless
-      for this one; alone it has only itself to read.
+      reads another example, its partner in the batch (of a data set, always the same one), as
+      informative a priori and useless for this one; alone it has only itself to read.
     factored: changes the cost, not the result.
     hyperparameters: of the hypernetwork, see its module.
 

@@ -12,8 +12,13 @@ from jax.scipy.stats import norm
 
 from iavae.types import Array, Decoder, GenerativeModel, Params
 
-MIN_PROBABILITY = 1e-5  # as Kim et al.: probabilities stay in [1e-5, 1 - 1e-5]
-_LARGEST_LOGIT = math.log((1 - MIN_PROBABILITY) / MIN_PROBABILITY)
+_LEAST = 1e-5  # as Kim et al.: probabilities stay in [1e-5, 1 - 1e-5]
+_LARGEST_LOGIT = math.log((1 - _LEAST) / _LEAST)
+
+
+def bernoulli_mean(logits: Array) -> Array:
+  """P(x_i = 1) = sigmoid(l_i) of logits l clipped as in the likelihood, of any shape."""
+  return jax.nn.sigmoid(jnp.clip(logits, -_LARGEST_LOGIT, _LARGEST_LOGIT))
 
 
 def bernoulli_log_likelihood(logits: Array, x: Array) -> Array:
@@ -32,7 +37,7 @@ def make(decoder: Decoder, latent_dim: int) -> GenerativeModel:
   """The model of a decoder; params are the decoder's."""
 
   def decode(params: Params, z: Array) -> Array:
-    return jax.nn.sigmoid(decoder.logits(params, None, z))
+    return bernoulli_mean(decoder.logits(params, None, z))
 
   return GenerativeModel(
     init=decoder.init,

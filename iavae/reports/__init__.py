@@ -3,6 +3,7 @@
 A new kind of experiment is one record `REPORT` in a file here, and a line below.
 """
 
+from iavae import figures  # noqa: F401  before any of matplotlib, see there
 from iavae.reports import cost, cremer, gaps, images, synthetic, synthetic_methods
 from iavae.reports.record import Report
 
