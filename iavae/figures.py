@@ -3,17 +3,24 @@
 No figure touches the global state of matplotlib.
 """
 
+import contextlib
 import io
 import os
+import sys
 
-try:
-  import matplotlib  # noqa: F401
-except ValueError:
-  # MPLBACKEND names one that this Python lacks, as in a shell started by a notebook; none is needed
-  os.environ.pop('MPLBACKEND')
+# No figure needs a backend, and matplotlib is not to fail on one that this Python lacks, such as
+# the one that a notebook's shell inherits
+_is_new = 'matplotlib' not in sys.modules
+_backend = os.environ.pop('MPLBACKEND', None)
+import matplotlib  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+if _backend is not None:
+  os.environ['MPLBACKEND'] = _backend
+  if _is_new:
+    with contextlib.suppress(ValueError):
+      matplotlib.rcParams['backend'] = _backend
 
 # Okabe and Ito's palette: told apart with any color vision, and in gray by lightness.
 ORANGE, BLUE, SKY, RED = '#E69F00', '#0072B2', '#56B4E9', '#D55E00'

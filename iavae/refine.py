@@ -217,21 +217,27 @@ def loss_of_last(
   return value - share * (total - fixed(total)), metrics
 
 
-def make_optimizer(name: str, learning_rate: float) -> optax.GradientTransformation:
+def make_optimizer(
+  name: str, learning_rate: float, decay_steps: int = 0
+) -> optax.GradientTransformation:
   """An inner optimizer by its name, 'momentum' or 'adam'.
 
+  Args:
+    decay_steps: the rate of 'adam' falls to 0 along a cosine in so many steps; 0: it is constant.
+
   Raises:
-    ValueError: for another name, or a rate that is not above 0.
+    ValueError: for another name, a rate that is not above 0, or a decay of 'momentum'.
   """
   if name not in ('momentum', 'adam'):
     raise ValueError(f'unknown optimizer {name!r}; momentum or adam')
   if not learning_rate > 0:
     raise ValueError(f'learning_rate={learning_rate} is not above 0')
   if name == 'momentum':
+    if decay_steps:
+      raise ValueError("the rate of the optimizer 'momentum' is constant")
     return kim_momentum(learning_rate)
-  return optax.adam(
-    learning_rate, eps_root=1e-16
-  )  # where a gradient is 0 its root has a slope, too
+  rate = optax.cosine_decay_schedule(learning_rate, decay_steps) if decay_steps else learning_rate
+  return optax.adam(rate, eps_root=1e-16)  # where a gradient is 0 its root has a slope, too
 
 
 def kim_momentum(learning_rate: float, max_norm: float = 5.0) -> optax.GradientTransformation:

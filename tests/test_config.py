@@ -4,6 +4,7 @@ launch.main is called in this process: it leaves nothing behind if it refuses it
 """
 
 import math
+import os
 import subprocess
 import sys
 
@@ -11,8 +12,8 @@ import pytest
 from ml_collections import ConfigDict
 
 import launch as program
+from iavae import command_line, experiments
 from iavae import config as config_lib
-from iavae import experiments
 from iavae.errors import ConfigError
 from iavae.experiments import synthetic
 from iavae.experiments.synthetic import CHECKS
@@ -253,6 +254,66 @@ def test_the_process_itself_exits_with_2(tmp_path):
 def test_help_is_the_docstring(flag, capsys):
   assert program.main(['launch.py', flag]) == 0
   assert capsys.readouterr().out == program.__doc__.strip() + '\n'
+
+
+def test_help_survives_a_reader_that_leaves():
+  """As `launch.py --help | head -1` does."""
+  process = subprocess.Popen(
+    [sys.executable, str(ROOT / 'launch.py'), '--help'],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  process.stdout.close()
+  assert (process.stderr.read(), process.wait()) == ('', 0)
+
+
+def test_home_is_expanded_and_data_paths_are_absolute(tmp_path, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+  monkeypatch.chdir(tmp_path)
+  digits = f'--config={ROOT / "configs" / "digits.py"}'
+  flags = '--workdir=~/x', '--config.data.path=a.npz', '--config.data.directory=~/data'
+  command = command_line.parse(['launch.py', digits, *flags])
+  assert command.workdir == tmp_path / 'home' / 'x'
+  assert command.config.data.path == str(tmp_path / 'a.npz')
+  assert command.config.data.directory == str(tmp_path / 'home' / 'data')
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('flag', ['--workdir', '--config.data.path', '--config.data.directory'])
+@pytest.mark.parametrize('text', ['gs://bucket/x', 's3://b', 'file:///tmp/x'])
+def test_an_address_is_no_local_path(flag, text, tmp_path, capfd, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  digits = f'--config={ROOT / "configs" / "digits.py"}'
+  expected = f'error: {flag}={text} is no local path; give a folder or file of this machine\n'
+  for mode in ([digits], ['--mode=gaps', digits]):
+    assert program.main(['launch.py', *mode, f'{flag}={text}']) == 2
+    assert capfd.readouterr().err == expected
+  assert not list(tmp_path.iterdir())
+
+
+def test_other_paths_that_are_none(capfd, monkeypatch):
+  digits = f'--config={ROOT / "configs" / "digits.py"}'
+  assert program.main(['launch.py', digits, '--workdir=']) == 2
+  assert program.main(['launch.py', digits, '--workdir=~nobody-of-this-name/x']) == 2
+  monkeypatch.setenv('IAVAE_DATA', 'gs://bucket')
+  assert program.main(['launch.py', digits.replace('digits', 'mnist')]) == 2
+  assert capfd.readouterr().err.splitlines() == [
+    'error: --workdir is empty; give a path',
+    'error: --workdir=~nobody-of-this-name/x: there is no such home directory; give it in full',
+    'error: IAVAE_DATA=gs://bucket is no local path; give a folder or file of this machine',
+  ]
+
+
+@pytest.mark.parametrize('module', ['iavae.figures', 'iavae.reports.cost'])
+def test_no_figure_needs_a_backend(module):
+  """A notebook's shell inherits its MPLBACKEND, which the Python that runs launch.py may lack."""
+  code = f"import {module}; from iavae import figures; print(len(figures.png(figures.skipped(''))))"
+  environment = os.environ | {'MPLBACKEND': 'module://matplotlib_inline.backend_inline'}
+  done = subprocess.run(
+    [sys.executable, '-c', code], cwd=ROOT, env=environment, capture_output=True, text=True
+  )
+  assert done.returncode == 0 and int(done.stdout) > 100, done.stderr
 
 
 def test_help_imports_nothing_heavy():

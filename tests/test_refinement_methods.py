@@ -155,6 +155,18 @@ def refined_and_first(variant, params):
   return method, read(last), rng_start, rng_loss
 
 
+def test_the_rate_of_adam_falls_along_a_cosine_or_stays():
+  """Under a gradient of 1 each of Adam's steps is the rate."""
+  for decay_steps, expected in ((0, [-1, -1, -1]), (2, [-1, -0.5, 0])):
+    optimizer = refine.make_optimizer('adam', 1.0, decay_steps)
+    state, one = optimizer.init(jnp.ones(())), jnp.ones(())
+    for step in expected:
+      update, state = optimizer.update(one, state)
+      assert update == pytest.approx(step, abs=1e-4)
+  with pytest.raises(ValueError, match="the rate of the optimizer 'momentum' is constant"):
+    svi.make(MODEL, ENCODER, optimizer='momentum', decays=True)
+
+
 @pytest.mark.parametrize('name', ['svi', 'semi_amortized'])
 def test_steps_of_training_weigh_the_kl(name, x64):
   """beta counts in the steps, too; SVI's decoder sees the last posterior as fixed."""

@@ -28,6 +28,7 @@ DEFAULTS: dict[str, object] = {
   'num_steps': 20,  # T
   'learning_rate': 0.1,  # of the steps
   'optimizer': 'adam',  # of the steps, or 'momentum' (Kim et al., with a rate of .02)
+  'decays': False,  # True: the rate of Adam falls to 0 along a cosine in the T steps
 }
 STEPS = 'ascent'
 
@@ -39,6 +40,7 @@ def make(
   num_steps: int = 20,
   learning_rate: float = 0.1,
   optimizer: str = 'adam',
+  decays: bool = False,
   family: PosteriorFamily = gaussian.MEAN_FIELD,
 ) -> InferenceMethod:
   """SVI; params['inference'] holds what the family shares, nothing for most.
@@ -49,7 +51,7 @@ def make(
   Raises:
     ValueError: for bad hyperparameters.
   """
-  inner = make_optimizer(optimizer, learning_rate)
+  inner = make_optimizer(optimizer, learning_rate, num_steps if decays else 0)
 
   def init(rng: Array, x: Array) -> Params:
     rng_model, rng_family = jax.random.split(rng)
