@@ -3,6 +3,7 @@
 launch.main is called in this process: it leaves nothing behind if it refuses its input.
 """
 
+import json
 import math
 import os
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from ml_collections import ConfigDict
 
 import launch as program
+from configs import default
 from iavae import command_line, experiments
 from iavae import config as config_lib
 from iavae.errors import ConfigError
@@ -254,6 +256,21 @@ def test_the_process_itself_exits_with_2(tmp_path):
 def test_help_is_the_docstring(flag, capsys):
   assert program.main(['launch.py', flag]) == 0
   assert capsys.readouterr().out == program.__doc__.strip() + '\n'
+
+
+def test_a_gap_report_of_a_directory_of_another_version_says_so(tmp_path, capfd):
+  digits = type(default.get_config())(default.get_config().to_dict())
+  digits.data.name = 'digits'
+  with digits.unlocked():
+    del digits.evaluation.diagnostic_examples
+  (tmp_path / 'config.json').write_text(json.dumps(digits.to_dict()))
+  (tmp_path / 'results.json').write_text('{}')
+  assert program.main(['launch.py', '--mode=gaps', f'--workdir={tmp_path}']) == 2
+  assert capfd.readouterr().err == (
+    f'error: {tmp_path} holds a run of another version of iavae; go on with that version '
+    '(git_commit in its results.json), or use another --workdir; '
+    '--config.evaluation.diagnostic_examples is missing in the config\n'
+  )
 
 
 def test_help_survives_a_reader_that_leaves():
