@@ -47,9 +47,9 @@ def part_of(problem: Problem, params: Params, protocol: Protocol) -> Callable[..
 
   def one(x: Array, rng: Array) -> Array:
     q = problem.posterior(params, x, rng)
-    target = functools.partial(problem.log_joint, params, x)
-    first, moments = gap_parts.encoder(protocol, target, q, Example(x), rng)
-    best, _ = gap_parts.mean_field(protocol, target, q, Example(x, moments), rng)
+    target = functools.partial(problem.log_joint, params['model'], x)
+    first, moments = gap_parts.encoder(protocol, target, Example(x, q), rng, 1)
+    best, _ = gap_parts.mean_field(protocol, target, Example(x, q=moments), rng, 1)
     return jnp.stack([first.log_evidence, best.log_evidence])
 
   return one

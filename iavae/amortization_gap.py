@@ -47,7 +47,7 @@ def make_amortization_gap(
     q = problem.posterior(params, x, rng_infer)
     found = {'elbo': value(model, params['model'], q, x, rng_elbo)}
     if searches:
-      target = functools.partial(problem.log_joint, params, x)
+      target = functools.partial(problem.log_joint, params['model'], x)
       best = optimum.search(search, target, q, rng_search)
       found['elbo_optimal'] = value(model, params['model'], best, x, rng_elbo)
     return found

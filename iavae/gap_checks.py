@@ -15,13 +15,13 @@ import numpy as np
 from iavae import annealing, gap_parts, optimum
 from iavae.evaluate import over_examples
 from iavae.evidence import LogDensity, importance_sampling, of_log_weights
-from iavae.gap_parts import Problem, Protocol
+from iavae.gap_parts import Example, Problem, Protocol
 from iavae.models import linear_gaussian
 from iavae.parallel import even_chunk
 from iavae.posteriors import auxiliary
-from iavae.posteriors.gaussian import standard_normal
+from iavae.posteriors.gaussian import DiagonalGaussian, standard_normal
 from iavae.statistics import mean_and_error
-from iavae.types import Array, Posterior
+from iavae.types import Array
 
 _NOISE_SCALE = 0.5
 
@@ -104,15 +104,13 @@ def sandwich(
   draw = jax.jit(jax.vmap(simulate, in_axes=(None, 0)))
   pairs = jax.device_get(draw(params, jax.random.split(rng_simulate, num_examples)))
 
-  def one(params: Any, pair: tuple[Array, Array], rng: Array) -> dict[str, Array]:
-    rng_infer, rng = jax.random.split(rng)
-    q = problem.posterior(params, pair[0], rng_infer)
-    target = functools.partial(problem.log_joint, params, pair[0])
-    return _both_sides(protocol, target, q, pair[1], rng)
-
-  every = over_examples(one, even_chunk(num_examples, protocol.at_once))
-  found = every(params, pairs, rng_measure)
-  lower, upper = found['lower'], found['upper']
+  examples = Example(pairs[0], z=pairs[1])
+  run = functools.partial(
+    gap_parts.run, problem=problem, params=params, rng=rng_measure, protocol=protocol
+  )
+  of_q, moments = run(_from_posterior, examples=examples, reads_posterior=True)
+  found = run(_from_both_sides, examples=examples._replace(q=moments))
+  lower, upper = {'q': of_q} | found['lower'], found['upper']
   for name, values in (*lower.items(), *upper.items()):
     if not np.isfinite(values).all():
       raise ValueError(
@@ -129,17 +127,25 @@ def sandwich(
   }
 
 
-def _both_sides(
-  protocol: Protocol, target: LogDensity, q: Posterior, z: Array, rng: Array
-) -> dict[str, Any]:
-  """Bounds on log p(x) of one example, z: [Z] being an exact draw of p(z | x)."""
-  rng_draw, rng_run, rng_back = jax.random.split(rng, 3)
+def _from_posterior(
+  protocol: Protocol, target: LogDensity, example: Example, rng: Array, lengthen: Array
+) -> tuple[Array, DiagonalGaussian]:
+  """The importance-weighted bound from q, and the Gaussian of its moments."""
+  q, rng_draw = example.posterior, jax.random.split(rng, 3)[0]
   draws = importance_sampling(target, q, rng_draw, protocol.num_samples, protocol.samples_at_once)
-  lower, upper, acceptance = {'q': draws.log_evidence}, {}, []
-  starts = {'ais_prior': standard_normal(z.size), 'ais_q': gap_parts.moments(q, rng_draw)}
+  return draws.log_evidence, gap_parts.moments(q, rng_draw)
+
+
+def _from_both_sides(
+  protocol: Protocol, target: LogDensity, example: Example, rng: Array, lengthen: Array
+) -> dict[str, Any]:
+  """Bounds on log p(x) by annealing forth, and back from the exact draw of p(z | x)."""
+  _, rng_run, rng_back = jax.random.split(rng, 3)
+  lower, upper, acceptance = {}, {}, []
+  starts = {'ais_prior': standard_normal(example.z.size), 'ais_q': example.q}
   for name, start in starts.items():
     forth = annealing.anneal(protocol.annealing, start, target, rng_run)
-    back = annealing.anneal_back(protocol.annealing, start, target, z, rng_back)
+    back = annealing.anneal_back(protocol.annealing, start, target, example.z, rng_back)
     lower[name] = of_log_weights(forth.log_weights).log_evidence
     upper[name] = -of_log_weights(back.log_weights).log_evidence
     acceptance += [forth.acceptance, back.acceptance]

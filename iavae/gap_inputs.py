@@ -67,7 +67,7 @@ def inspect(problem: Problem, params: Params, x: np.ndarray, rng: Array) -> tupl
     z, log_prob = q.sample_and_log_prob(rng)
     if getattr(z, 'ndim', None) != 1:
       raise ValueError(f'a draw z has the shape {getattr(z, "shape", type(z))}, not [Z]')
-    return q, z, problem.log_joint(params, x, z), log_prob
+    return q, z, problem.log_joint(params['model'], x, z), log_prob
 
   first = jnp.asarray(x[:1], jnp.float32)
   q, z, log_joint, log_prob = jax.eval_shape(jax.vmap(one, axis_name=BATCH), first)

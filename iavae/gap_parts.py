@@ -1,15 +1,18 @@
 """Parts of a gap report: what is measured of one example, each in a program of its own?"""
 
+import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from iavae import annealing, optimum
 from iavae.annealing import Annealing
+from iavae.evaluate import over_examples
 from iavae.evidence import Evidence, LogDensity, importance_sampling, of_log_weights
 from iavae.optimum import Search
+from iavae.parallel import even_chunk
 from iavae.posteriors import auxiliary
 from iavae.posteriors.gaussian import DiagonalGaussian, standard_normal
 from iavae.types import Array, Params, Posterior
@@ -21,12 +24,12 @@ class Problem(NamedTuple):
   """A model and an encoder, functions of one example.
 
   Attributes:
-    log_joint: (params, x, z) -> log p(x, z), [] in nats.
-    posterior: (params, x, rng) -> q(z | x).
+    log_joint: (params['model'], x, z) -> log p(x, z), [] in nats.
+    posterior: (params, x, rng) -> q(z | x); None where a part does not read it.
   """
 
   log_joint: Callable[[Params, Array, Array], Array]
-  posterior: Callable[[Params, Array, Array], Posterior]
+  posterior: Callable[[Params, Array, Array], Posterior] | None
 
 
 class Protocol(NamedTuple):
@@ -66,13 +69,54 @@ class Example(NamedTuple):
 
   Attributes:
     x: [H, W, C] or [D].
+    posterior: q(z | x), for the parts that read it.
     q: the mean-field Gaussian of the moments of q(z | x), q(z | x) itself if it is one.
     best: q* of that family.
+    z: [Z], an exact draw from p(z | x), of simulated examples.
   """
 
   x: Array
+  posterior: Posterior | None = None
   q: DiagonalGaussian | None = None
   best: DiagonalGaussian | None = None
+  z: Array | None = None
+
+
+# (protocol, log p(x, .), example, rng, times as many steps) -> arrays of the example
+Part = Callable[[Protocol, LogDensity, Example, Array, Array], Any]
+
+
+def run(
+  part: Part,
+  problem: Problem,
+  params: Params,
+  examples: Example,
+  rng: Array,
+  protocol: Protocol,
+  *,
+  reads_posterior: bool = False,
+  lengthen: int = 1,
+) -> Any:
+  """A part for all examples, [N, ...] each.
+
+  A part that does not read the posterior is compiled once for all methods of a model.
+  """
+  if not reads_posterior:
+    problem, params = problem._replace(posterior=None), {'model': params['model']}
+  at_once = even_chunk(len(examples.x), protocol.at_once)
+  return _program(part, problem, protocol, at_once)((params, lengthen), examples, rng)
+
+
+@functools.lru_cache(maxsize=16)
+def _program(part: Part, problem: Problem, protocol: Protocol, at_once: int) -> Callable[..., Any]:
+  def one(inputs: tuple[Params, Array], example: Example, rng: Array) -> Any:
+    (params, lengthen), (rng_infer, rng) = inputs, jax.random.split(rng)
+    target = functools.partial(problem.log_joint, params['model'], example.x)
+    if problem.posterior is not None:
+      example = example._replace(posterior=problem.posterior(params, example.x, rng_infer))
+    return part(protocol, target, example, rng, lengthen)
+
+  return over_examples(one, at_once)
 
 
 def _purposes(rng: Array) -> dict[str, Array]:
@@ -97,26 +141,27 @@ def moments(q: Posterior, rng: Array) -> DiagonalGaussian:
 
 
 def encoder(
-  protocol: Protocol, target: LogDensity, q: Posterior, example: Example, rng: Array
+  protocol: Protocol, target: LogDensity, example: Example, rng: Array, lengthen: Array
 ) -> tuple[Evidence, DiagonalGaussian]:
   """L[q], the importance-weighted bound from q, and the Gaussian of its moments."""
-  return _weigh(protocol, target, q, rng), moments(q, rng)
+  del lengthen
+  return _weigh(protocol, target, example.posterior, rng), moments(example.posterior, rng)
 
 
 def mean_field(
-  protocol: Protocol, target: LogDensity, q: Posterior, example: Example, rng: Array
+  protocol: Protocol, target: LogDensity, example: Example, rng: Array, lengthen: Array
 ) -> tuple[Evidence, DiagonalGaussian]:
   """L[q*] of the mean-field Gaussians, and q*; from q and from N(0, I)."""
   prior, rng_search = standard_normal(example.q.mean.size), _purposes(rng)['search']
   if protocol.cremer_stop:
     best = optimum.search_as_cremer(target, prior, rng_search)
   else:
-    best = optimum.best_from(protocol.search, target, (example.q, prior), rng_search)
+    best = optimum.best_from(protocol.search, target, (example.q, prior), rng_search, lengthen)
   return _weigh(protocol, target, best, rng), best
 
 
 def flow(
-  protocol: Protocol, target: LogDensity, q: Posterior, example: Example, rng: Array
+  protocol: Protocol, target: LogDensity, example: Example, rng: Array, lengthen: Array
 ) -> Evidence:
   """L[q*] of Real NVP with auxiliary variables, all networks the example's own.
 
@@ -127,23 +172,24 @@ def flow(
     auxiliary.local(base, rngs['flow'], hidden=protocol.flow_hidden)
     for base in (example.best, example.q)
   ]
-  best = optimum.best_from(protocol.flow_search, target, starts, rngs['search'])
+  best = optimum.best_from(protocol.flow_search, target, starts, rngs['search'], lengthen)
   return _weigh(protocol, target, best, rng)
 
 
 def own(
-  protocol: Protocol, target: LogDensity, q: Posterior, example: Example, rng: Array
+  protocol: Protocol, target: LogDensity, example: Example, rng: Array, lengthen: Array
 ) -> Evidence:
   """L[q*] of q's family, all leaves of q, also those of shared networks, the example's own."""
   options = protocol.search._replace(max_norm=protocol.flow_search.max_norm)
-  best = optimum.search(options, target, q, _purposes(rng)['search'])
+  best = optimum.search(options, target, example.posterior, _purposes(rng)['search'], lengthen)
   return _weigh(protocol, target, best, rng)
 
 
 def anneal(
-  protocol: Protocol, target: LogDensity, q: Posterior, example: Example, rng: Array
+  protocol: Protocol, target: LogDensity, example: Example, rng: Array, lengthen: Array
 ) -> dict[str, Evidence]:
   """Annealed importance sampling from the Gaussian of q's moments, and from N(0, I); [] each."""
+  del lengthen
   starts = {'ais_q': example.q, 'ais_prior': standard_normal(example.q.mean.size)}
   rng_anneal = _purposes(rng)['anneal']
   chains = {

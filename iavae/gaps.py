@@ -16,8 +16,7 @@ import numpy as np
 from iavae import gap_checks, gap_inputs, gap_parts, gap_summary, gap_words
 from iavae.evaluate import over_examples
 from iavae.evidence import Evidence
-from iavae.gap_parts import Example, Problem, Protocol
-from iavae.parallel import even_chunk
+from iavae.gap_parts import Example, Part, Problem, Protocol
 from iavae.rng import CHECKS
 from iavae.types import Array, GenerativeModel, InferenceMethod, Params
 
@@ -65,19 +64,20 @@ def inference_gaps(
     ValueError: for functions that return something else, fewer than two examples, or a log p(x, z)
       that is not finite at a draw of q or of a better posterior.
   """
+  # New functions, so that no compiled program outlives what the user's may have captured
   problem = Problem(
     lambda params, x, z: log_joint(x, z),
     lambda params, x, rng: gap_inputs.as_posterior(posterior(x)),
   )
-  x, checks = np.asarray(x), {}
+  x, params, checks = np.asarray(x), {'model': (), 'inference': ()}, {}
   gap_inputs.check_protocol(protocol)
-  _, latent_dim = gap_inputs.inspect(problem, {}, x, rng)
+  _, latent_dim = gap_inputs.inspect(problem, params, x, rng)
   rng_floor, rng_sandwich = jax.random.split(jax.random.fold_in(rng, CHECKS))
   if simulate is not None and protocol.num_simulated:  # first, as it can fail
     gap_inputs.check_simulate(simulate, x, latent_dim, rng)
     draw = lambda params, rng: simulate(rng)  # noqa: E731
-    checks['sandwich'] = gap_checks.sandwich(problem, draw, {}, rng_sandwich, protocol)
-  found = measure(problem, {}, x, rng, protocol, log_evidence)
+    checks['sandwich'] = gap_checks.sandwich(problem, draw, params, rng_sandwich, protocol)
+  found = measure(problem, params, x, rng, protocol, log_evidence)
   if protocol.num_oracle:
     checks['floor'] = gap_checks.noise_floor(latent_dim, protocol, rng_floor)
   return found._replace(summary=gap_words.with_checks(found.summary, **checks))
@@ -85,11 +85,17 @@ def inference_gaps(
 
 def problem_of(model: GenerativeModel, method: InferenceMethod) -> Problem:
   """The problem of a model and a method; params is {'model': ..., 'inference': ...}."""
+  return Problem(_log_joint_of(model), method.infer)
+
+
+@functools.lru_cache(maxsize=16)
+def _log_joint_of(model: GenerativeModel) -> Callable[[Params, Array, Array], Array]:
+  """The same function for all methods of a model, which then share compiled programs."""
 
   def log_joint(params: Params, x: Array, z: Array) -> Array:
-    return model.log_prior(params['model'], z) + model.log_likelihood(params['model'], x, z)
+    return model.log_prior(params, z) + model.log_likelihood(params, x, z)
 
-  return Problem(log_joint, method.infer)
+  return log_joint
 
 
 def measure(
@@ -112,31 +118,23 @@ def measure(
     exact = each({}, x, rng)
     if exact.ndim != 1 or not np.isfinite(exact).all():
       raise ValueError('log_evidence of one example is not one finite number, [] in nats')
-  seconds: dict[str, float] = {}
-  found = _find(_make_run(problem, params, rng, seconds), x, family, protocol)
+  run, seconds = _timed(functools.partial(gap_parts.run, problem=problem, params=params, rng=rng))
+  found = _find(run, x, family, protocol)
   summary = gap_summary.summarize(found, exact, family, protocol)
   return Gaps(summary | {'seconds': seconds}, gap_summary.arrays(found, exact))
 
 
-def _make_run(
-  problem: Problem, params: Params, rng: Array, seconds: dict[str, float]
-) -> Callable[..., Any]:
-  """run(name, part, examples, protocol): a part for all examples; its time goes to `seconds`."""
+def _timed(run: Callable[..., Any]) -> tuple[Callable[..., Any], dict[str, float]]:
+  """run(name, part, ...), and a dict to which the seconds of every name go."""
+  seconds: dict[str, float] = {}
 
-  def run(name: str, part: Callable, examples: Example, protocol: Protocol) -> Any:
-    def one(params: Params, example: Example, rng: Array) -> Any:
-      rng_infer, rng = jax.random.split(rng)
-      q = problem.posterior(params, example.x, rng_infer)
-      target = functools.partial(problem.log_joint, params, example.x)
-      return part(protocol, target, q, example, rng)
-
+  def timed(name: str, part: Part, examples: Example, protocol: Protocol, **options: Any) -> Any:
     began = time.perf_counter()
-    at_once = even_chunk(len(examples.x), protocol.at_once)
-    found = over_examples(one, at_once)(params, examples, rng)
+    found = run(part, examples=examples, protocol=protocol, **options)
     seconds[name] = time.perf_counter() - began
     return found
 
-  return run
+  return timed, seconds
 
 
 def _find(
@@ -144,9 +142,9 @@ def _find(
 ) -> dict[str, Evidence]:
   """What every estimator says of the examples."""
   found: dict[str, Evidence] = {}
-  found['q'], q = run('encoder', gap_parts.encoder, Example(x), protocol)
+  found['q'], q = run('encoder', gap_parts.encoder, Example(x), protocol, reads_posterior=True)
   gap_inputs.check_finite(found)
-  known = Example(x, q)
+  known = Example(x, q=q)
   if protocol.num_annealed:  # before the searches, as it can fail
     found |= run('annealing', gap_parts.anneal, _first(known, protocol.num_annealed), protocol)
     gap_inputs.check_finite(found)
@@ -155,7 +153,7 @@ def _find(
   if protocol.flow_search.num_steps:
     found['optimal_flow'] = run('flow', gap_parts.flow, known, protocol)
   if family == 'own' or (family == 'flow' and 'optimal_flow' not in found):
-    found['optimal_own'] = run('own', gap_parts.own, known, protocol)
+    found['optimal_own'] = run('own', gap_parts.own, known, protocol, reads_posterior=True)
   found |= _doubled(run, known, found, protocol)
   gap_inputs.check_finite(found)
   return found
@@ -165,15 +163,20 @@ def _doubled(
   run: Callable[..., Any], known: Example, found: dict[str, Evidence], protocol: Protocol
 ) -> dict[str, Evidence]:
   """Every search again with twice the steps, of the first examples."""
-  twice = protocol._replace(
-    search=protocol.search.doubled(), flow_search=protocol.flow_search.doubled()
-  )
-  few, again = _first(known, protocol.num_doubled), {}
-  if protocol.num_doubled and not protocol.cremer_stop:  # which takes no number of steps
-    again['optimal_doubled'], _ = run('mean_field_doubled', gap_parts.mean_field, few, twice)
-  for name, part in (('flow', gap_parts.flow), ('own', gap_parts.own)):
-    if protocol.num_doubled and f'optimal_{name}' in found:
-      again[f'optimal_{name}_doubled'] = run(f'{name}_doubled', part, few, twice)
+  again: dict[str, Evidence] = {}
+  if not protocol.num_doubled:
+    return again
+
+  def search(name: str, part: Part, **options: bool) -> Any:
+    few = _first(known, protocol.num_doubled)
+    return run(f'{name}_doubled', part, few, protocol, lengthen=2, **options)
+
+  if not protocol.cremer_stop:  # which takes no number of steps
+    again['optimal_doubled'], _ = search('mean_field', gap_parts.mean_field)
+  if 'optimal_flow' in found:
+    again['optimal_flow_doubled'] = search('flow', gap_parts.flow)
+  if 'optimal_own' in found:
+    again['optimal_own_doubled'] = search('own', gap_parts.own, reads_posterior=True)
   return again
 
 

@@ -35,10 +35,6 @@ class Search(NamedTuple):
   num_averaged: int = 500
   max_norm: float = jnp.inf
 
-  def doubled(self) -> 'Search':
-    """The same with twice the steps: what it adds tells whether the search has converged."""
-    return self._replace(num_steps=2 * self.num_steps, num_averaged=2 * self.num_averaged)
-
   def scout(self) -> 'Search':
     """A short search of a fifth of the steps, with two draws each."""
     num_steps = max(self.num_steps // 5, 1)
@@ -76,32 +72,41 @@ def _draws(posterior: Posterior, rng: Array, num_samples: int) -> tuple[Array, A
   return z, log_prob
 
 
-def search(options: Search, target: LogDensity, start: Q, rng: Array) -> Q:
+def search(
+  options: Search, target: LogDensity, start: Q, rng: Array, lengthen: Array | int = 1
+) -> Q:
   """The best posterior near a start, of its family, all of its leaves being this example's own.
 
   A search that ends below its start, or in no number at all, counts as none.
+
+  Args:
+    lengthen: times as many steps, also of those that are averaged; what more of them add tells
+      whether the search has converged. Traced, it shares one compiled program with 1.
   """
-  ratio = options.final_rate / options.learning_rate
-  schedule = optax.cosine_decay_schedule(options.learning_rate, options.num_steps, ratio)
+  num_steps = options.num_steps * lengthen
+  num_averaged = min(options.num_averaged, options.num_steps) * lengthen
   optimizer = optax.chain(
-    optax.clip_by_global_norm(options.max_norm), optax.adam(schedule), _paced(start)
+    optax.clip_by_global_norm(options.max_norm),
+    optax.adam(lambda i: _rate(options, i / num_steps)),
+    _paced(start),
   )
-  bound = lambda q, rng: elbo(target, q, rng, options.num_samples)  # noqa: E731
-  step = ascent_step(optimizer, bound, rng)
+  step = ascent_step(optimizer, lambda q, rng: elbo(target, q, rng, options.num_samples), rng)
 
-  def step_and_add(carry: tuple, i: Array) -> tuple[tuple, None]:
-    state, total = carry
-    state, _ = step(state, i)
-    return (state, jax.tree.map(jnp.add, total, state[0])), None
+  def step_and_add(i: Array, carry: tuple) -> tuple:
+    state, total = step(carry[0], i)[0], carry[1]
+    counts = i >= num_steps - num_averaged
+    return state, jax.tree.map(lambda t, leaf: t + jnp.where(counts, leaf, 0), total, state[0])
 
-  num_averaged = min(options.num_averaged, options.num_steps)
-  first = options.num_steps - num_averaged
-  state = jax.lax.scan(step, (start, optimizer.init(start)), jnp.arange(first))[0]
-  carry = state, jax.tree.map(jnp.zeros_like, start)
-  last = jnp.arange(first, options.num_steps)
-  total = jax.lax.scan(step_and_add, carry, last)[0][1]
+  carry = (start, optimizer.init(start)), jax.tree.map(jnp.zeros_like, start)
+  total = jax.lax.fori_loop(0, num_steps, step_and_add, carry)[1]
   found = jax.tree.map(lambda leaf: leaf / num_averaged, total)
-  return better(target, found, start, jax.random.fold_in(rng, options.num_steps))
+  return better(target, found, start, jax.random.fold_in(rng, num_steps))
+
+
+def _rate(options: Search, done: Array) -> Array:
+  """The learning rate when a share of the steps is done, along a cosine."""
+  cosine = 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(done, 1)))
+  return options.final_rate + (options.learning_rate - options.final_rate) * cosine
 
 
 def _paced(posterior: Posterior) -> optax.GradientTransformation:
@@ -117,18 +122,27 @@ def better(target: LogDensity, a: Q, b: Q, rng: Array) -> Q:
   return jax.tree.map(lambda a, b: jnp.where(of_a > of_b, a, b), a, b)
 
 
-def best_from(options: Search, target: LogDensity, starts: Sequence[Q], rng: Array) -> Q:
+def best_from(
+  options: Search,
+  target: LogDensity,
+  starts: Sequence[Q],
+  rng: Array,
+  lengthen: Array | int = 1,
+) -> Q:
   """The best posterior of a family: short searches from all starts, a long one from the best end.
 
   Args:
     starts: of one family, e.g. the encoder's posterior and the prior.
+    lengthen: see `search`; of all searches.
   """
   rng_scout, rng_compare, rng_search = jax.random.split(rng, 3)
-  found = [search(options.scout(), target, start, rng_scout) for start in starts]
-  best = found[0]
-  for other in found[1:]:
-    best = better(target, best, other, rng_compare)
-  return search(options, target, best, rng_search)
+  stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
+  found = jax.vmap(lambda start: search(options.scout(), target, start, rng_scout, lengthen))(
+    stacked
+  )
+  values = jax.vmap(lambda q: elbo(target, q, rng_compare, _COMPARED))(found)
+  best = jnp.argmax(jnp.nan_to_num(values, nan=-jnp.inf))
+  return search(options, target, jax.tree.map(lambda leaf: leaf[best], found), rng_search, lengthen)
 
 
 class _Blocks(NamedTuple):

@@ -365,7 +365,7 @@ def test_simulated_data_enclose_log_p():
   draw, rng = lambda params, rng: simulate(rng), jax.random.key(16)
   chains = PLAIN.annealing._replace(num_chains=32)
   protocol = PLAIN._replace(num_simulated=40, annealing=chains)
-  told = gap_checks.sandwich(problem, draw, {}, rng, protocol)
+  told = gap_checks.sandwich(problem, draw, {'model': ()}, rng, protocol)
   pairs = jax.vmap(simulate)(jax.random.split(jax.random.split(rng)[0], 40))
   exact = np.mean(exact_evidence(np.asarray(pairs[0])))
   width = told['width']

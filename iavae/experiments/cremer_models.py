@@ -6,6 +6,7 @@ rises by the step, not by the epoch; gradients are clipped to a norm of 5. All m
 batches, and those of the same shape start alike.
 """
 
+import functools
 import pathlib
 from typing import NamedTuple
 
@@ -50,14 +51,21 @@ class Trained(NamedTuple):
   seconds: float
 
 
+@functools.cache
+def _make_model(
+  latent_dim: int, shape: tuple[int, ...], hidden: tuple[int, ...], *form: str
+) -> GenerativeModel:
+  """One model for all variants, which then share the compiled programs of their measurement."""
+  return vae.make(decoders.mlp_decoder(latent_dim, shape, hidden, *form), latent_dim)
+
+
 def make_method(
   config: ConfigDict, variant: Variant, shape: tuple[int, ...]
 ) -> tuple[GenerativeModel, InferenceMethod]:
   """A VAE for images of a shape [H, W, C], and how it infers z."""
   options = config.model
   form = options.activation, options.initialization
-  decoder = decoders.mlp_decoder(options.latent_dim, shape, options.decoder_hidden, *form)
-  model = vae.make(decoder, options.latent_dim)
+  model = _make_model(options.latent_dim, shape, options.decoder_hidden, *form)
   flow = config.flow.to_dict() if variant.posterior == 'auxiliary' else {}
   family = posteriors.make(variant.posterior, **flow)
   hidden = options[f'{variant.encoder}_hidden']

@@ -41,6 +41,7 @@ def measure_run(
     summary, per_example = measure_subject(subject, options, config.seed)
     found.append(summary)
     arrays |= {f'{subject.name}/{key}': values for key, values in per_example.items()}
+  jax.clear_caches()  # the programs are not called again, and hold memory
   results = {
     'report': 'gaps',
     'subjects': found,
@@ -88,7 +89,6 @@ def measure_subject(
   arrays = dict(found.per_example)
   if subject.x.ndim == 4:
     arrays['worst'] = subject.x[summary['worst']]
-  jax.clear_caches()  # its programs are not called again, and hold memory
   return summary, arrays
 
 
