@@ -15,8 +15,8 @@ import numpy as np
 def assert_within_ulps(actual: Any, expected: Any, ulps: float) -> None:
   """Arrays, or trees of them, that differ by at most so many units in the last place.
 
-  The unit is that of the largest |expected| of an array, in the precision of `actual`: an entry near
-  0 may be what is left of terms that cancel, and its error is theirs, not its own size.
+  The unit is that of the largest |expected| of an array, in the precision of `actual`: an entry
+  near 0 may be what is left of terms that cancel, and its error goes by their size, not by its own.
   """
   assert jax.tree.structure(actual) == jax.tree.structure(expected)
   for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):

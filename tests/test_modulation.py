@@ -10,6 +10,7 @@ from iavae.hypernetworks import linear
 from iavae.inference import amortized, instance_adaptive
 from iavae.models import synthetic
 from iavae.modulation import make_blocks, modulate
+from rounding import assert_within_ulps
 
 ENCODER = networks.mlp((2,), {'mean': 2, 'log_var': 2})
 MODEL = synthetic.make()
@@ -65,7 +66,7 @@ def test_definition_is_the_papers_formula():
   for embedding, (layer, name) in zip(np.asarray(psi['embeddings']), order, strict=True):
     expected = weight @ np.concatenate([X, embedding]) + bias
     found = np.asarray(modulation[layer][name])
-    np.testing.assert_allclose(found.T.ravel(), expected[: found.size], rtol=1e-5)
+    assert_within_ulps(found.T.ravel(), expected[: found.size], 32)
 
 
 @pytest.mark.parametrize('layout', ['tensor', 'layer'])
