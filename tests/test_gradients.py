@@ -139,8 +139,9 @@ def test_optimizer_is_pytorchs_adam_with_coupled_decay():
       moments[half] = (first, second)
       corrected = first / (1 - 0.9**step), second / (1 - 0.999**step)
       numpy[half] = value - rates[half] * corrected[0] / (np.sqrt(corrected[1]) + 1e-8)
-  np.testing.assert_allclose(params['model']['a'], numpy['model'], rtol=1e-5)
-  np.testing.assert_allclose(params['inference']['b'], numpy['inference'], rtol=1e-5)
+  # 1 - .999^t loses three digits of float32
+  np.testing.assert_allclose(params['model']['a'], numpy['model'], rtol=1e-4)
+  np.testing.assert_allclose(params['inference']['b'], numpy['inference'], rtol=1e-4)
 
 
 def test_warm_up_is_kims():
