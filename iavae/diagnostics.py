@@ -210,7 +210,7 @@ def make_measure(
   """measure(params, x: [N, ...], rng) -> the diagnostics of a method, ready for JSON.
 
   Args:
-    at_once: examples worked on at once; changes nothing else.
+    at_once: examples worked on at once; else it changes rounding only.
     num_simulations: draws from the model for the calibration; 0 leaves it out.
     modulation_examples: of x, for what a hypernetwork does; its memory is theirs times the weights.
 

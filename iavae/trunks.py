@@ -4,7 +4,7 @@
 
 A layer has weights psi_l of its own, so that what c asks of one layer is not what it asks of the
 others: in the paper's [x; e_l] followed by a linear map, x and e_l never interact. A form is the
-map h_l; all here start at h = 0 exactly, at the base encoder.
+map h_l; all here start at h = 0 exactly, at the weights of the base encoder.
 """
 
 import functools

@@ -1,6 +1,8 @@
 """Shared set-up, before JAX is imported: two virtual devices, a compilation cache, quick compiling.
 
-Most of the time of these tests is compilation, so XLA is told to optimize little.
+Most of the time of these tests is compilation, so XLA is told to optimize little. They hold
+whatever code it generates: bits are compared only where one program ran twice or nothing was
+computed, all else to a stated tolerance (see `rounding`).
 """
 
 import os

@@ -8,6 +8,7 @@ from iavae import networks
 from iavae.amortization_gap import make_amortization_gap
 from iavae.inference import amortized, hybrid
 from iavae.models import linear_gaussian
+from rounding import assert_within_ulps
 
 NOISE = 0.5
 MODEL = linear_gaussian.make(data_dim=3, latent_dim=2, noise_scale=NOISE)
@@ -58,7 +59,7 @@ def test_a_known_optimum_spares_the_search():
   known = make_amortization_gap(MODEL, plain, num_steps=200, at_once=6)(params, X, rng)
   measure = make_amortization_gap(MODEL, refined, num_steps=200, at_once=6)
   searched, spared = measure(params, X, rng), measure(params, X, rng, known['elbo_optimal'])
-  np.testing.assert_array_equal(spared['elbo'], searched['elbo'])
+  assert_within_ulps(spared['elbo'], searched['elbo'], 32)  # a program without the search
   np.testing.assert_array_equal(spared['elbo_optimal'], known['elbo_optimal'])
   np.testing.assert_array_equal(spared['amortization_gap'], known['elbo_optimal'] - spared['elbo'])
 

@@ -12,6 +12,7 @@ from iavae.bounds import antithetic_loss, bound_loss, posterior_loss
 from iavae.models import linear_gaussian
 from iavae.posteriors.gaussian import DiagonalGaussian, standard_normal
 from iavae.refine import Refinement, refine, refinement_path
+from rounding import assert_within_ulps
 
 NOISE = 0.5
 MODEL = linear_gaussian.make(data_dim=4, latent_dim=2, noise_scale=NOISE)
@@ -100,7 +101,7 @@ def test_beta_weighs_the_kl_only():
   params, rng = {'model': PARAMS, 'inference': {}}, jax.random.key(7)
   at_one, metrics = loss(params, X, rng, 1.0)
   at_half, same = loss(params, X, rng, 0.5)
-  assert at_one == pytest.approx(-float(metrics['elbo']), rel=1e-6)
+  assert at_one == pytest.approx(-float(metrics['elbo']), rel=1e-5)
   assert float(at_one - at_half) == pytest.approx(0.5 * float(WRONG.standard_normal_kl()), rel=1e-4)
   assert metrics == same
 
@@ -151,8 +152,9 @@ def test_path_ends_where_refine_ends():
   path = refinement_path(*arguments, jax.random.key(0))
   q = refine(*arguments, jax.random.key(0))
   assert path.shape == (31,)
-  assert path[0] == pytest.approx(float(exact(None, None, WRONG, None, None)))
-  assert path[-1] == pytest.approx(float(exact(None, None, q, None, None)))
+  # 30 steps of Adam in two programs
+  assert path[0] == pytest.approx(float(exact(None, None, WRONG, None, None)), rel=1e-5)
+  assert path[-1] == pytest.approx(float(exact(None, None, q, None, None)), rel=1e-5)
   assert path[-1] > path[0]
 
 
@@ -186,8 +188,9 @@ def test_antithetic_loss_is_the_loss_with_less_noise():
 
 def test_antithetic_draws_are_mirror_images():
   pair = WRONG.antithetic_pair(jax.random.key(0))
-  np.testing.assert_allclose(pair.mean(axis=0), WRONG.mean, rtol=1e-6)
-  np.testing.assert_allclose(pair[0], WRONG.sample_and_log_prob(jax.random.key(0))[0], rtol=1e-6)
+  ulp = np.spacing(np.abs(pair).max())
+  np.testing.assert_allclose(pair.mean(axis=0), WRONG.mean, rtol=0, atol=8 * ulp)
+  assert_within_ulps(pair[0], WRONG.sample_and_log_prob(jax.random.key(0))[0], 8)
 
 
 def test_estimators_are_refused_by_name():
@@ -228,9 +231,10 @@ def test_entropy_loss_at_one_is_the_elbo_of_the_draw():
   sampled, rng = MODEL._replace(standard_normal_prior=False), jax.random.key(22)
   at_one, metrics = bounds.entropy_loss(MODEL, PARAMS, WRONG, X, rng, 1.0)
   expected, same = posterior_loss(sampled, PARAMS, WRONG, X, rng, 1.0)
-  np.testing.assert_allclose(at_one, expected, rtol=1e-6)
+  # Sums of the same few terms, of up to ten nats, in another order
+  np.testing.assert_allclose(at_one, expected, atol=1e-4)
   for key in ('elbo', 'kl'):
-    np.testing.assert_allclose(metrics[key], same[key], rtol=1e-6)
+    np.testing.assert_allclose(metrics[key], same[key], atol=1e-4)
   at_zero, again = bounds.entropy_loss(MODEL, PARAMS, WRONG, X, rng, 0.0)
   assert again == metrics
   log_prob = WRONG.sample_and_log_prob(rng)[1]

@@ -65,9 +65,9 @@ def mean_and_error(values):
 def test_kl_per_dim_sums_to_the_closed_form():
   q = DiagonalGaussian(jnp.array([0.3, -1.2, 0.0]), jnp.array([-0.5, 0.4, 0.0]))
   per_dim = diagnostics.kl_per_dim(diagnostics.moments(q, jnp.zeros((0, 3))))
-  np.testing.assert_allclose(per_dim.sum(), q.standard_normal_kl(), rtol=1e-6)
+  np.testing.assert_allclose(per_dim.sum(), q.standard_normal_kl(), rtol=1e-5)
   by_hand = [0.5 * (m**2 + math.exp(2 * s) - 1 - 2 * s) for m, s in zip(*q, strict=True)]
-  np.testing.assert_allclose(per_dim, by_hand, atol=1e-6)
+  np.testing.assert_allclose(per_dim, by_hand, atol=1e-5)
   for found in measured(exact):
     assert sum(found['kl_per_dim']) == pytest.approx(found['kl'], rel=1e-5)
     assert found['kl_per_dim_exact'] and sorted(found['kl_per_dim'])[::-1] == found['kl_per_dim']
@@ -119,7 +119,7 @@ def test_information_of_exact_posteriors_is_that_of_the_model():
 def test_a_collapsed_encoder_tells_nothing():
   for found in measured(collapsed):
     assert found['kl'] == found['active_units'] == 0
-    assert found['mutual_information'] == pytest.approx(0, abs=1e-6)
+    assert found['mutual_information'] == pytest.approx(0, abs=5e-6)  # ten ulps of log N
     assert found['sbc']['coverage_active'] is None  # no latent is active
 
 
@@ -129,7 +129,7 @@ def test_information_is_at_most_log_n():
 
   (found, *_) = measured(sure)
   assert found['mutual_information'] == pytest.approx(math.log(NUM), abs=0.01)
-  assert found['mutual_information'] <= math.log(NUM) + 1e-6
+  assert found['mutual_information'] <= math.log(NUM) + 5e-6
 
 
 @pytest.mark.parametrize('name', ['full_covariance', 'autoregressive', 'realnvp', 'maf'])

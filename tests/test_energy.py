@@ -10,6 +10,7 @@ from iavae import hypernetworks, networks
 from iavae.inference import instance_adaptive
 from iavae.models import synthetic
 from iavae.modulation import modulate
+from rounding import assert_within_ulps
 
 ENCODER = networks.mlp((2,), {'mean': 2, 'log_var': 2})
 MODEL = synthetic.make()
@@ -56,7 +57,7 @@ def test_definition_is_the_formulas(x64):
   for x in X:
     found = jax.jit(h.modulation)(psi, base, x)
     expected = expected_modulation(psi, base, x)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), found, expected)
+    assert_within_ulps(found, expected, 1000)
 
 
 def test_fast_path_equals_definition_in_value_and_gradient(x64):
@@ -72,7 +73,8 @@ def test_fast_path_equals_definition_in_value_and_gradient(x64):
   assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(outcome(True)[0]['inference']))
 
 
-def test_starts_at_the_base_bit_for_bit():
+def test_starts_at_the_base():
+  """In its weights bit for bit, and so as a function up to rounding."""
   params = jax.jit(make().init)(jax.random.key(1), X[0])
   base, psi = params['inference']['encoder'], params['inference']['hypernetwork']
   x = jnp.asarray(X)
@@ -82,8 +84,8 @@ def test_starts_at_the_base_bit_for_bit():
   jax.tree.map(np.testing.assert_array_equal, modulated(x[0]), base)
   found = jax.jit(jax.vmap(lambda x: make().infer(params, x, None)))(x)
   expected = jax.jit(jax.vmap(lambda x: ENCODER.apply(base, x)))(x)
-  np.testing.assert_array_equal(found.mean, expected['mean'])
-  np.testing.assert_array_equal(found.log_scale, expected['log_var'] / 2)
+  assert_within_ulps(found.mean, expected['mean'], 32)
+  assert_within_ulps(found.log_scale, expected['log_var'] / 2, 32)
 
 
 def test_the_papers_base_and_two_units_of_trunk_make_58_parameters():

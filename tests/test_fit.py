@@ -189,7 +189,7 @@ def test_burdas_schedule_at_its_boundaries():
     for i, end in enumerate(ends):
       rates = [float(schedule(jnp.asarray(end * steps + j))) for j in (-1, 0)]
       expected = [10 ** (-i / 7), 10 ** (-min(i + 1, 7) / 7)]
-      np.testing.assert_allclose(rates, expected, rtol=1e-6)
+      np.testing.assert_allclose(rates, expected, rtol=1e-5)  # a power, in float32
 
 
 def test_burdas_schedule_in_small_keeps_its_proportions():
@@ -198,7 +198,7 @@ def test_burdas_schedule_in_small_keeps_its_proportions():
   ends = np.cumsum([3**i for i in range(8)])
   expected = [10 ** (-np.searchsorted(ends, 80 * step, side='right') / 7) for step in range(41)]
   found = [float(schedule(jnp.asarray(step))) for step in range(41)]
-  np.testing.assert_allclose(found, expected, rtol=1e-6)
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(('eps', 'schedule'), [(1e-8, 'cosine'), (1e-4, 'burda')])

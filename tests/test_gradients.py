@@ -12,6 +12,7 @@ from iavae.models import vae
 from iavae.posteriors.gaussian import diagonal_gaussian
 from iavae.resnet import resnet
 from iavae.types import BATCH
+from rounding import assert_within_ulps
 
 SHAPE, LATENT_DIM, BATCH_SIZE = (8, 8, 1), 3, 12
 HEADS = {'mean': LATENT_DIM, 'log_var': LATENT_DIM}
@@ -107,9 +108,8 @@ def test_frozen_batch_norm_uses_the_running_moments():
     'running_variance': jnp.array([2.0, 0.5]),
   }
   expected = (u - layer['running_mean']) / np.sqrt(layer['running_variance'] + 1e-5)
-  np.testing.assert_allclose(
-    layers.frozen_batch_norm(layer, u), expected * layer['scale'] + layer['shift'], rtol=1e-5
-  )
+  expected = expected * layer['scale'] + layer['shift']
+  assert_within_ulps(layers.frozen_batch_norm(layer, u), expected, 16)
 
 
 def test_optimizer_is_pytorchs_adam_with_coupled_decay():
@@ -139,8 +139,9 @@ def test_optimizer_is_pytorchs_adam_with_coupled_decay():
       moments[half] = (first, second)
       corrected = first / (1 - 0.9**step), second / (1 - 0.999**step)
       numpy[half] = value - rates[half] * corrected[0] / (np.sqrt(corrected[1]) + 1e-8)
-  np.testing.assert_allclose(params['model']['a'], numpy['model'], rtol=1e-5)
-  np.testing.assert_allclose(params['inference']['b'], numpy['inference'], rtol=1e-5)
+  # 1 - .999^t loses three digits of float32
+  np.testing.assert_allclose(params['model']['a'], numpy['model'], rtol=1e-4)
+  np.testing.assert_allclose(params['inference']['b'], numpy['inference'], rtol=1e-4)
 
 
 def test_warm_up_is_kims():

@@ -113,7 +113,7 @@ def test_a_biased_posterior_is_caught_and_the_family_is_not_blamed(found):
 def test_gaps_add_up(found):
   for gap in found.summary['gaps'].values():
     parts = gap['approximation']['mean'] + gap['amortization']['mean']
-    np.testing.assert_allclose(parts, gap['inference']['mean'], rtol=1e-6)
+    np.testing.assert_allclose(parts, gap['inference']['mean'], rtol=1e-5)
   levels = {name: level['mean'] for name, level in found.summary['levels'].items()}
   lost = found.summary['gaps']['mean_field']
   np.testing.assert_allclose(
@@ -182,16 +182,17 @@ def test_every_part_is_the_same_in_chunks_of_another_size():
 
 
 def test_one_device_gives_the_same_as_two(tmp_path):
-  """The same measurement by another process, which has one device."""
-  assert len(jax.devices()) == 2
+  """The same measurement by another process, which has one device if there are two here."""
+  others = 2 if len(jax.devices()) == 1 else 1
   here = gaps.inference_gaps(log_joint, biased, X, jax.random.key(6), protocol=PLAIN).per_example
   script = (
-    'import jax, numpy as np, test_inference_gaps as t; assert len(jax.devices()) == 1;'
+    f'import jax, numpy as np, test_inference_gaps as t; assert len(jax.devices()) == {others};'
     'found = t.gaps.inference_gaps(t.log_joint, t.biased, t.X, jax.random.key(6), '
     'protocol=t.PLAIN);'
     f'np.savez({str(tmp_path / "there.npz")!r}, **found.per_example)'
   )
-  flags = os.environ['XLA_FLAGS'].replace('device_count=2', 'device_count=1')
+  # Of two flags the last one counts
+  flags = f'{os.environ["XLA_FLAGS"]} --xla_force_host_platform_device_count={others}'
   environment = os.environ | {'XLA_FLAGS': flags, 'PYTHONPATH': f'{ROOT}:{ROOT / "tests"}'}
   subprocess.run([sys.executable, '-c', script], env=environment, check=True)
   with np.load(tmp_path / 'there.npz') as there:
@@ -218,7 +219,8 @@ def test_quadrature_is_taken_where_it_is_given():
     log_evidence=synthetic.log_evidence,
   )  # fmt: skip
   exact = jax.vmap(synthetic.log_evidence)(x)
-  np.testing.assert_allclose(told.per_example['exact/log_evidence'], exact, rtol=1e-5)
+  # By quadrature in float32: squares over a variance of .01
+  np.testing.assert_allclose(told.per_example['exact/log_evidence'], exact, atol=2e-3)
   assert told.summary['log_evidence_by'] == 'exact'
   best = jax.vmap(lambda x: synthetic.elbo(synthetic.optimal_posterior(x), x))(x)
   error = np.sqrt(np.sum(told.per_example['optimal/elbo_standard_error'] ** 2)) / 30

@@ -138,7 +138,8 @@ def test_the_gaps_add_up(finished):
   assert np.all(arrays['elbo_optimal'] >= arrays['vae_elbo'] - 1e-9)
   assert np.all(arrays['elbo_optimal'] >= arrays['ia_vae_elbo'] - 1e-9)
   base = results['table2'][pair['base']]['vae']
-  assert base['elbo'] == results['table3']['vae']['elbo']
+  # By a program for two models and by one for one of them, in float64
+  assert base['elbo'] == pytest.approx(results['table3']['vae']['elbo'], rel=1e-12)
   gap = (arrays['elbo_optimal'] - arrays['vae_elbo']).mean()
   assert base['amortization_gap'] == pytest.approx(gap, rel=1e-9)
 

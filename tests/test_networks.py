@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from iavae import networks
+from rounding import assert_within_ulps
 
 X = jnp.array([0.3, -1.2, 0.7])
 HEADS = {'mean': 2, 'log_var': 2}
@@ -26,7 +27,7 @@ def test_mlp_equals_numpy(activation):
   for name in ('hidden_0', 'hidden_1'):
     u = ACTIVATIONS[activation](u @ params[name]['kernel'] + params[name]['bias'])
   for name, value in network.apply(params, X).items():
-    np.testing.assert_allclose(value, u @ params[name]['kernel'] + params[name]['bias'], rtol=1e-5)
+    assert_within_ulps(value, u @ params[name]['kernel'] + params[name]['bias'], 32)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_features_are_the_first_hidden_layer():
   params = network.init(jax.random.key(0), X)
   layer = jax.tree.map(np.asarray, params['hidden_0'])
   expected = np.tanh(np.asarray(X) @ layer['kernel'] + layer['bias'])
-  np.testing.assert_allclose(network.features(params, X), expected, rtol=1e-5)
+  assert_within_ulps(network.features(params, X), expected, 32)
 
 
 @pytest.mark.parametrize(('name', 'variance', 'bias'), [('torch', 1 / 3, 1 / 3), ('lecun', 1, 0)])

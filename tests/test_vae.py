@@ -52,7 +52,7 @@ def test_likelihood_in_float64_and_from_bfloat16(x64):
   p = sigmoid(np.asarray(low, np.float64))
   expected = np.sum(pixels * np.log(p) + (1 - pixels) * np.log1p(-p))
   found = vae.bernoulli_log_likelihood(low, jnp.asarray(x, jnp.float32))
-  assert found.dtype == jnp.float32 and found == pytest.approx(expected, rel=1e-6)
+  assert found.dtype == jnp.float32 and found == pytest.approx(expected, rel=1e-5)
 
 
 def test_gradient_is_the_residual_and_zero_where_clipped():
@@ -63,7 +63,7 @@ def test_gradient_is_the_residual_and_zero_where_clipped():
       np.abs(logits) < 11.51, np.asarray(x) - sigmoid(np.clip(logits, -20, 20)), 0
     )
     found = jax.grad(vae.bernoulli_log_likelihood)(logits, x)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-6)
 
 
 def test_prior_is_standard_normal():
