@@ -145,16 +145,20 @@ def test_information_by_the_definition(name):
   params = jax.tree.unflatten(
     tree, [l + 0.5 * jax.random.normal(r, l.shape) for l, r in zip(leaves, rngs, strict=True)]
   )
-  x = observations(12)
-  qs = [method.infer(params, example, None) for example in x]
-  z = [jax.vmap(q.sample_and_log_prob)(jax.random.split(jax.random.key(2), 3))[0] for q in qs]
-  log_probs = np.array([[jax.vmap(q.log_prob)(draws) for q in qs] for draws in z])  # [N, N, S]
+  x, rngs = observations(12), jax.random.split(jax.random.key(2), 3)
+
+  @jax.jit
+  def encode(params, x):
+    qs = jax.vmap(lambda x: method.infer(params, x, None))(x)
+    z = jax.vmap(lambda q: jax.vmap(q.sample_and_log_prob)(rngs)[0])(qs)
+    return qs, z, jax.vmap(lambda z: jax.vmap(lambda q: jax.vmap(q.log_prob)(z))(qs))(z)
+
+  qs, z, log_probs = encode(params, x)  # [N], [N, S, Z], [N, N, S]
   aggregate = np.log(np.mean(np.exp(np.float64(log_probs)), axis=1))
-  own = log_probs[np.arange(12), np.arange(12)]
+  own = np.asarray(log_probs)[np.arange(12), np.arange(12)]
   flow = params['inference'].get('flow')
-  bare = [q._replace(flow=None) if flow else q for q in qs]
-  stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *bare)
-  found = diagnostics.mutual_information(stacked, flow, np.stack(z), own)
+  bare = qs._replace(flow=None) if flow else qs
+  found = diagnostics.mutual_information(bare, flow, np.asarray(z), own)
   assert found == pytest.approx(np.mean(own - aggregate), rel=1e-4)
   whole = diagnostics.measure(MODEL, method, params, x, jax.random.key(0), num_simulations=20)
   assert not whole['kl_per_dim_exact'] and 0 < whole['mutual_information'] <= math.log(12) + 1e-5
