@@ -10,6 +10,7 @@ import zlib
 
 import numpy as np
 
+from iavae import image_values
 from iavae.errors import ConfigError
 
 _QUARTERS = 15  # a pixel of 28 spans 105 / 28 = 3.75 = 15 / 4 pixels of 105
@@ -101,7 +102,7 @@ def read_own(path: str) -> list[np.ndarray]:
 
   Args:
     path: a .npz with `x` and perhaps `x_test`: [N, H, W] or [N, H, W, C <= 4]; whole numbers
-      0..255, bool, or floats in [0, 1].
+      0..255, bool, or floats in [0, 1]. Of other values see `image_values`.
 
   Raises:
     ConfigError: one line, if anything about the file or the arrays is otherwise.
@@ -123,7 +124,10 @@ def read_own(path: str) -> list[np.ndarray]:
     raise ConfigError(
       f'{where} is no readable .npz; write it by numpy.savez(path, x=...)'
     ) from None
-  parts = [_to_uint8(array, f'{where}: {key}') for key, array in arrays.items()]
+  for key, array in arrays.items():
+    _check_shape(array, f'{where}: {key}')
+  image_values.check(arrays, where)
+  parts = [_to_uint8(array) for array in arrays.values()]
   if parts[-1].shape[1:] != parts[0].shape[1:]:
     raise ConfigError(
       f'{where}: the images of x_test are {parts[-1].shape[1:]}, those of x {parts[0].shape[1:]}; '
@@ -147,8 +151,8 @@ def _member(archive: np.lib.npyio.NpzFile, key: str, where: str) -> np.ndarray:
     raise ConfigError(f'{where}: {key} is an array of objects; save numbers of one shape') from None
 
 
-def _to_uint8(x: np.ndarray, where: str) -> np.ndarray:
-  """Images of any accepted shape and type as uint8 [N, H, W, C], 0..255."""
+def _check_shape(x: np.ndarray, where: str) -> None:
+  """Refuses what holds no numbers, or no images that differ."""
   if x.ndim < 3:
     labels = ' (labels?)' if x.ndim == 1 else ''
     raise ConfigError(f'{where} has shape {x.shape}{labels}; give [N, H, W] or [N, H, W, C]')
@@ -160,22 +164,14 @@ def _to_uint8(x: np.ndarray, where: str) -> np.ndarray:
     raise ConfigError(f'{where} has dtype {x.dtype}; give uint8, bool or floats in [0, 1]')
   if x.dtype.kind == 'f' and not np.isfinite(x).all():
     raise ConfigError(f'{where} has NaN or infinite values; remove those images or mend them')
-  if (low := x.min()) == (high := x.max()):
+  if (low := x.min()) == x.max():
     raise ConfigError(f'{where} is constant, all {low}; give images that differ')
-  _check_range(x.dtype.kind, low, high, where)
+
+
+def _to_uint8(x: np.ndarray) -> np.ndarray:
+  """Images of any accepted shape and values as uint8 [N, H, W, C], 0..255."""
   if x.dtype.kind == 'f':
     x = quantize(x)
   elif x.dtype.kind == 'b':
     x = x * np.uint8(255)
   return x.astype(np.uint8, copy=False).reshape(*x.shape[:3], -1)
-
-
-def _check_range(kind: str, low: float, high: float, where: str) -> None:
-  """Refuses values that have no or no likely meaning as intensities."""
-  values = f'{where} has values from {low} to {high}'
-  if kind == 'f' and 0 <= low and 1 < high <= 255:
-    raise ConfigError(f'{values}, which look like 0..255: save it as uint8, or divide it by 255')
-  if low < 0 or high > (1 if kind == 'f' else 255):
-    raise ConfigError(f'{values}; scale it to {"[0, 1]" if kind == "f" else "0..255"}')
-  if kind in 'ui' and high == 1:
-    raise ConfigError(f'{values}, of 255: next to black; if it is binary, save it as bool')

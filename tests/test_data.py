@@ -564,11 +564,6 @@ def holed(value):
     ({'x': holed(np.nan)}, 'x has NaN or infinite values'),
     ({'x': holed(np.inf)}, 'x has NaN or infinite values'),
     ({'x': np.ones((9, 2, 2))}, r'x is constant, all 1\.0'),
-    ({'x': holed(-0.5)}, r'x has values from -0\.5 to .*; scale it to \[0, 1\]'),
-    ({'x': holed(300.0)}, r'to 300\.0; scale it to \[0, 1\]'),
-    ({'x': UNIFORM * 255}, r'which look like 0\.\.255: save it as uint8, or divide it by 255'),
-    ({'x': np.arange(-3, 5).reshape(2, 2, 2)}, r'x has values from -3 to 4; scale it to 0\.\.255'),
-    ({'x': np.arange(249, 257).reshape(2, 2, 2)}, r'from 249 to 256; scale it to 0\.\.255'),
     ({'x': (UNIFORM > 0.5).astype(np.uint8)}, 'from 0 to 1, of 255: .* save it as bool'),
     ({'x': UNIFORM[:2]}, 'x is too short, 2 of at least 3 images'),
     ({'x': UNIFORM[:1], 'x_test': UNIFORM}, 'x is too short, 1 of at least 2 images'),
@@ -580,6 +575,123 @@ def test_unfit_images_are_refused_with_what_to_do(arrays, line, tmp_path):
   path = own(tmp_path, **arrays)
   said = refused('own', '', path=path)
   assert said.startswith(f'--config.data.path={path}') and re.search(line, said)
+
+
+def spread(low, high, dtype=np.float32):
+  """Images that reach from the one value to the other."""
+  x = (low + (high - low) * np.linspace(0, 1, 400)).reshape(20, 5, 4)
+  return (np.rint(x) if np.dtype(dtype).kind in 'ui' else x).astype(dtype)
+
+
+@pytest.mark.parametrize(
+  ('x', 'words', 'mend'),
+  [
+    (spread(0, 1.0000002), 'clip to [0, 1]', 'x.clip(0, 1)'),
+    (spread(0, 1.03), 'clip to [0, 1]', 'x.clip(0, 1)'),
+    (spread(-0.02, 1), 'clip to [0, 1]', 'x.clip(0, 1)'),
+    (spread(-0.25, 1.25, np.float64), 'clip to [0, 1]', 'x.clip(0, 1)'),
+    (spread(-0.02, 0.7), 'clip to [0, 1]', 'x.clip(0, 1)'),
+    (spread(0, 2), 'divide by its maximum', 'x / 2.0'),
+    (spread(0, 16, np.float64), 'divide by its maximum', 'x / 16.0'),
+    (spread(0, 16.3), 'divide by its maximum', 'x / 16.3'),
+    (spread(0, 100), 'divide by its maximum', 'x / 100.0'),
+    (spread(0, 254.7), 'look like 0..255; divide by 255', '(x / 255)'),
+    (spread(3, 255, np.float16), 'look like 0..255; divide by 255', '(x / 255)'),
+    (spread(-4.5, 262), 'look like 0..255; divide by 255', '(x / 255).clip(0, 1)'),
+    (spread(0, 65535), 'look like 0..65535; divide by 65535', '(x / 65535)'),
+    (spread(0, 1000), 'divide by its maximum', 'x / 1000.0'),
+    (spread(-1, 1), 'look like [-1, 1]', '(x / 2 + 0.5)'),
+    (spread(-1.03, 1.02), 'look like [-1, 1]', '(x / 2 + 0.5).clip(0, 1)'),
+    (spread(-0.5, 0.5), 'move it to [0, 1]', 'numpy.interp(x, (-0.5, 0.5), (0, 1))'),
+    (spread(-0.2, 0.3), 'move it to [0, 1]', 'numpy.interp(x, (-0.2, 0.3), (0, 1))'),
+    (spread(-0.4242, 2.8215), 'move it to [0, 1]', 'numpy.interp(x, (-0.4242, 2.8215), (0, 1))'),
+    (spread(-3, 0), 'move it to [0, 1]', 'numpy.interp(x, (-3.0, 0.0), (0, 1))'),
+    (spread(0, 1, np.uint8), 'if it is binary, save it as bool', 'x.astype(bool)'),
+    (spread(-1, 1, np.int8), 'move it to [0, 1]', 'numpy.interp(x, (-1, 1), (0, 1))'),
+    (spread(-128, 127, np.int8), 'move it to [0, 1]', 'numpy.interp(x, (-128, 127), (0, 1))'),
+    (spread(0, 256, np.int16), 'divide by its maximum', 'x / 256'),
+    (spread(0, 4095, np.uint16), 'divide by its maximum', 'x / 4095'),
+    (spread(0, 65500, np.uint16), 'look like 0..65535; divide by 65535', '(x / 65535)'),
+  ],
+)
+def test_values_of_another_scale_are_refused_with_advice_that_helps(
+  x, words, mend, tmp_path, caplog
+):
+  """The line ends in an expression that is taken as it is, and whose images fill [0, 1]."""
+  path = own(tmp_path, x=x)
+  said = refused('own', '', path=path)
+  assert said.startswith(f'--config.data.path={path}: x has values from {x.min()!s} to {x.max()!s}')
+  assert words in said and said.endswith(f', {mend}')
+  (mended,) = image_files.read_own(own(tmp_path, x=eval(mend, {'x': x, 'numpy': np})))
+  assert mended.max() >= 178 and mended.min() <= 4
+  np.testing.assert_allclose(np.argsort(mended, None, 'stable'), np.arange(400))
+  assert not caplog.records
+
+
+@pytest.mark.parametrize(
+  ('x', 'told', 'mend'),
+  [
+    (spread(0, 16, np.uint8), 'x is 16, of 255, so all images are dark; if 16 is', 'x / 16'),
+    (spread(0, 2, np.int64), 'if these are labels, save e.g. x > 0', 'x > 0'),
+    (spread(0, 15, np.int32), 'x is 15, of 255', 'x / 15'),
+    (spread(0, 127, np.uint8), 'x is 127, of 255', 'x / 127'),
+    (spread(0, 0.0625), 'x is 0.0625, of 1, so all images are dark', 'x / 0.0625'),
+  ],
+)
+def test_dark_images_are_taken_with_a_warning(x, told, mend, tmp_path, caplog):
+  path = own(tmp_path, x=x)
+  for _ in range(2):  # once, however many seeds read the file
+    (taken,) = image_files.read_own(path)
+  assert taken.max() == np.rint(x.max() * (1 if x.dtype.kind in 'ui' else 255))
+  (record,) = caplog.records
+  line = record.getMessage()
+  assert line.startswith(f'--config.data.path={path}: the largest value of x is')
+  assert told in line and f'save {mend}' in line.replace('e.g. ', '') and '\n' not in line
+  (mended,) = image_files.read_own(own(tmp_path, x=eval(mend, {'x': x})))
+  assert mended.max() == 255 and len(caplog.records) == 1
+
+
+def test_images_of_every_brightness_in_range_are_taken_in_silence(tmp_path, caplog):
+  for x in (spread(0, 0.5), spread(0, 128, np.uint8), spread(200, 255, np.uint16), UNIFORM > 0.9):
+    image_files.read_own(own(tmp_path, x=x, x_test=x))
+  assert not caplog.records
+
+
+BYTES = spread(0, 255, np.uint8)
+
+
+@pytest.mark.parametrize(
+  ('x', 'x_test', 'line'),
+  [
+    (spread(0, 255), UNIFORM, 'x has values .* divide by 255'),
+    (UNIFORM, spread(0, 255), r'x_test has values .* divide by 255, \(x_test / 255\)'),
+    (UNIFORM, spread(0, 1.03), r'x_test has values .* x_test\.clip\(0, 1\)'),
+    (UNIFORM, spread(0, 16), 'x_test has values .* not the scale of x; scale both alike'),
+    (UNIFORM, spread(-0.4, 2.8), 'x_test has values .* not the scale of x; scale both alike'),
+    (BYTES, spread(0, 1, np.uint8), r'save it as bool, x_test\.astype\(bool\)'),
+    (BYTES, np.where(UNIFORM > 0.5, np.nan, 1), 'x_test has NaN or infinite values'),
+  ],
+)
+def test_test_images_of_another_scale_are_refused(x, x_test, line, tmp_path):
+  assert re.search(line, refused('own', '', path=own(tmp_path, x=x, x_test=x_test)))
+
+
+@pytest.mark.parametrize(
+  ('x', 'x_test', 'told'),
+  [
+    (BYTES, spread(0, 16, np.uint8), '1 in x and 0.063 in x_test'),
+    (spread(0, 16, np.uint8), UNIFORM > 0.5, '0.063 in x and 1 in x_test'),
+    (UNIFORM.round(), spread(0, 0.004), '1 in x and 0.004 in x_test'),
+    (BYTES, UNIFORM, None),  # bytes are of 255, floats of 1
+    (UNIFORM, UNIFORM > 0.5, None),
+    (UNIFORM, BYTES // 3, None),
+  ],
+)
+def test_test_images_much_darker_than_the_others_get_a_warning(x, x_test, told, tmp_path, caplog):
+  assert len(image_files.read_own(own(tmp_path, x=x, x_test=x_test))) == 2
+  lines = [record.getMessage().partition(': ')[2] for record in caplog.records]
+  question = 'are both of the same scale?'
+  assert lines == ([f'the largest intensity is {told}, of 1; {question}'] if told else [])
 
 
 def test_unfit_files_are_refused_with_what_to_do(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 from rich.console import Console
 
-from iavae import paper, report
+from iavae import paper, pictures, report
 from iavae.reports import image_figures, image_findings, image_tables, images
 from iavae.reports.labels import Group
 from iavae.statistics import paired_comparison
@@ -353,13 +353,39 @@ def test_a_reduced_preset_is_named_everywhere(results):
 
 
 def test_mosaic_places_every_image():
-  pictures = np.arange(3 * 2 * 4).reshape(3, 2, 4, 1) + 1.0
-  mosaic = image_figures.mosaic(pictures, 2)
+  images = np.arange(3 * 2 * 4).reshape(3, 2, 4, 1) + 1.0
+  mosaic = pictures.mosaic(images, 2)
   assert mosaic.shape == (2 * 2 + 1, 2 * 4 + 1, 1)
-  np.testing.assert_array_equal(mosaic[:2, :4], pictures[0])
-  np.testing.assert_array_equal(mosaic[:2, 5:], pictures[1])
-  np.testing.assert_array_equal(mosaic[3:, :4], pictures[2])
+  np.testing.assert_array_equal(mosaic[:2, :4], images[0])
+  np.testing.assert_array_equal(mosaic[:2, 5:], images[1])
+  np.testing.assert_array_equal(mosaic[3:, :4], images[2])
   assert not mosaic[3:, 5:].any()
+
+
+@pytest.mark.parametrize('channels', [1, 2, 3, 4])
+def test_channels_that_are_neither_gray_nor_rgb_are_drawn_apart(channels):
+  """As gray, one below the other, and never as opacity; the figure says so."""
+  images = np.random.default_rng(1).random((10, 3, 4, channels))
+  keys = ('originals', 'reconstruction_base', 'reconstruction_instance_adaptive')
+  kept = dict.fromkeys(keys, images) | {'samples_base': images}
+  for draw in (image_figures.figure_8, image_figures.figure_samples):
+    figure = draw(made(num_seeds=1), kept)
+    shown = np.asarray(figure.axes[0].images[0].get_array())
+    if channels in (1, 3):
+      np.testing.assert_array_equal(shown[:3, 5:9], images[1].squeeze())
+      assert figure.get_supxlabel() == ''
+      continue
+    assert shown.ndim == 2
+    for channel in range(channels):
+      np.testing.assert_array_equal(shown[4 * channel :][:3, 5:9], images[1, ..., channel])
+    assert f'its {channels} channels, one below the other' in figure.get_supxlabel()
+
+
+@pytest.mark.parametrize('channels', [2, 4])
+def test_images_of_any_number_of_channels_have_a_page(channels, workdir, per_example):
+  images = {k: np.repeat(v, channels, -1) for k, v in per_example.items() if v.ndim == 4}
+  np.savez(workdir / 'per_example.npz', **per_example | images)
+  assert report.write(workdir).read_text(encoding='utf8').count('data:image/png') == 4
 
 
 def test_figure_8_shows_the_images(results, per_example):

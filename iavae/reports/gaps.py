@@ -3,11 +3,11 @@
 import numpy as np
 from matplotlib.figure import Figure
 
+from iavae import pictures
 from iavae.figures import BLUE, INK, ORANGE, plain, skipped
 from iavae.gap_words import OPTIMAL
 from iavae.reports import cremer_levels, gap_tables, labels, latents
 from iavae.reports.gap_tables import Subjects
-from iavae.reports.image_figures import mosaic
 from iavae.reports.record import PerExample, Report, Shown
 from iavae.tables import Results, number
 
@@ -101,17 +101,19 @@ def figure_worst(results: Results, per_example: PerExample) -> Figure:
   """The examples of the largest amortization gaps, as pictures."""
   shown = [s for s in _subjects(results) if f'{s[1]["name"]}/worst' in per_example]
   if not shown:
-    return skipped('The examples are no images: [H, W], or [H, W, C] with C of 1 or 3.')
-  drawn = Figure(figsize=(9, 1.05 * len(shown)), layout='constrained')
-  panels = drawn.subplots(len(shown), 1, squeeze=False)[:, 0]
-  for axes, (name, summary) in zip(panels, shown, strict=True):
-    picture = mosaic(per_example[f'{summary["name"]}/worst'].astype(float), _COLUMNS)
+    return skipped('The examples are no images: [H, W], or [H, W, C] with C up to 4.')
+  worst = [per_example[f'{summary["name"]}/worst'] for _, summary in shown]
+  drawn = [pictures.mosaic(pictures.panes(images), _COLUMNS) for images in worst]
+  height, width = drawn[0].shape[:2]
+  figure = Figure(figsize=(9, (0.5 + 9 * height / width) * len(shown)), layout='constrained')
+  panels = figure.subplots(len(shown), 1, squeeze=False)[:, 0]
+  for axes, (name, summary), picture in zip(panels, shown, drawn, strict=True):
+    pictures.show(axes, picture)
     lost = _losses(per_example, summary)[0][summary['worst']]
-    axes.imshow(picture[..., 0] if picture.shape[-1] == 1 else picture, 'gray_r', vmin=0, vmax=1)
     title = f'{name}: {number(lost[0], 1)} to {number(lost[-1], 1)} nats'
     axes.set_title(title, loc='left', color=INK, fontsize=10)
-    axes.set_axis_off()
-  return drawn
+  pictures.name_channels(figure, worst[0])
+  return figure
 
 
 def _title(results: Results) -> str:

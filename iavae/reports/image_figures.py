@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from iavae import pictures
 from iavae.figures import BLUE, GRAY, GREEN, INK, ORANGE, PURPLE, RED, SKY, plain, skipped
 from iavae.reports import image_numbers as numbers
 from iavae.reports import labels
@@ -28,31 +29,7 @@ _STYLES = {
   'wider': (ORANGE, '--'),
 }
 _OTHERS = (GRAY, RED, SKY, PURPLE, GREEN, ORANGE)
-_GAP = 1  # pixels between images
-_GAP_SHADE = 0.12
 _SAME_START = 1.0  # nats; training that starts within it starts from the same checkpoint
-
-
-def mosaic(images: np.ndarray, columns: int) -> np.ndarray:
-  """Images [N, H, W, C] as one picture [rows (H + gap) - gap, columns (W + gap) - gap, C].
-
-  Row by row, with light lines between them; places without an image are empty.
-  """
-  count, height, width, channels = images.shape
-  rows = -(-count // columns)
-  cells = np.zeros((rows * columns, height + _GAP, width + _GAP, channels))
-  cells[:, height:], cells[:, :, width:] = _GAP_SHADE, _GAP_SHADE
-  cells[:count, :height, :width] = images
-  grid = cells.reshape(rows, columns, *cells.shape[1:]).swapaxes(1, 2)
-  return grid.reshape(rows * (height + _GAP), columns * (width + _GAP), channels)[:-_GAP, :-_GAP]
-
-
-def _show(axes: Axes, picture: np.ndarray) -> None:
-  """Draws [H, W, C] with values in [0, 1]; one channel as ink on paper."""
-  axes.imshow(picture.squeeze(-1) if picture.shape[-1] == 1 else picture, 'gray_r', vmin=0, vmax=1)
-  axes.set_xticks([])
-  axes.set_yticks([])
-  axes.spines[:].set_visible(False)
 
 
 def _title(figure: Figure, results: Results) -> None:
@@ -76,12 +53,14 @@ def figure_8(results: Results, per_example: PerExample) -> Figure:
     rows[labels.label(results, method)] = per_example.get(f'reconstruction_{method}')
   if any(images is None or not len(images) for images in rows.values()):
     return skipped('No reconstructions were kept.')
-  count, height, width = rows['original'].shape[:3]
+  shown = {name: pictures.panes(images) for name, images in rows.items()}
+  count, height, width = shown['original'].shape[:3]
   figure = Figure(figsize=(9, 9 / count * height / width * len(rows) + 0.4), layout='constrained')
   panels = figure.subplots(len(rows), 1)
-  for axes, (name, images) in zip(panels, rows.items(), strict=True):
-    _show(axes, mosaic(images, count))
+  for axes, (name, images) in zip(panels, shown.items(), strict=True):
+    pictures.show(axes, pictures.mosaic(images, count))
     axes.set_ylabel(name, color=INK, rotation=0, ha='right', va='center')
+  pictures.name_channels(figure, rows['original'])
   _title(figure, results)
   return figure
 
@@ -97,14 +76,15 @@ def figure_samples(results: Results, per_example: PerExample) -> Figure:
   }
   if not kept:
     return skipped('No samples were kept.')
-  pictures = {method: mosaic(images, 8) for method, images in kept.items()}
-  height, width = next(iter(pictures.values())).shape[:2]
+  drawn = {m: pictures.mosaic(pictures.panes(images), 8) for m, images in kept.items()}
+  height, width = next(iter(drawn.values())).shape[:2]
   figure = Figure(figsize=(9, 4.4 * height / width + 0.6), layout='constrained')
   for axes, (method, picture) in zip(
-    figure.subplots(1, len(kept), squeeze=False)[0], pictures.items(), strict=True
+    figure.subplots(1, len(kept), squeeze=False)[0], drawn.items(), strict=True
   ):
-    _show(axes, picture)
+    pictures.show(axes, picture)
     axes.set_title(labels.label(results, method), fontsize=11, color=INK)
+  pictures.name_channels(figure, next(iter(kept.values())))
   _title(figure, results)
   return figure
 
