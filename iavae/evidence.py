@@ -4,6 +4,7 @@ Importance sampling for one example, whose memory does not grow with the number 
 tells whether a few draws carry all of the weight.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,7 +17,6 @@ from iavae.types import Array, Posterior
 
 LogDensity = Callable[[Array], Array]  # z: [Z] -> [], nats
 
-MAX_PARETO_K = 0.7  # above, an estimate is not to be trusted (Vehtari et al., arXiv:1507.02646)
 MIN_TAIL = 5  # weights to which a tail can be fitted
 _ALIKE = 1e-3  # relative difference of weights that are the same but for rounding
 
@@ -31,8 +31,8 @@ class Evidence(NamedTuple):
     elbo_standard_error: of it.
     effective_samples: (sum w)^2 / sum w^2, from 1 to S.
     pareto_k: shape of the generalized Pareto distribution of the largest weights; their variance is
-      finite below 1/2, their mean below 1. NaN for too few weights, or if all but one vanish; minus
-      infinity where the largest are all alike.
+      finite below 1/2, their mean below 1. NaN, unknown, for too few weights, or if all but one
+      vanish; minus infinity where the largest are all alike.
   """
 
   log_evidence: Array
@@ -41,6 +41,14 @@ class Evidence(NamedTuple):
   elbo_standard_error: Array
   effective_samples: Array
   pareto_k: Array
+
+
+def max_pareto_k(num_samples: int) -> float:
+  """Above which k an estimate by S > 1 draws is not to be trusted: min(1 - 1 / log10 S, 0.7).
+
+  A larger k takes more draws than S (Vehtari et al., arXiv:1507.02646, section 3.2.4).
+  """
+  return min(1 - 1 / math.log10(num_samples), 0.7)
 
 
 def tail_size(num_samples: int) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from iavae import gap_words
-from iavae.evidence import MAX_PARETO_K, MIN_TAIL, Evidence, tail_size
+from iavae.evidence import MIN_TAIL, Evidence, max_pareto_k, tail_size
 from iavae.gap_parts import Protocol
 from iavae.statistics import mean_and_error
 
@@ -108,7 +108,10 @@ def _label(name: str, family: str) -> str:
 
 
 def _estimator(name: str, found: Found, evidence: np.ndarray, protocol: Protocol) -> Summary:
-  """One estimate of log p(x), beside the one that is taken, on the examples that it was run for."""
+  """One estimate of log p(x), beside the one that is taken, on the examples that it was run for.
+
+  'share_bad_k' is None where k is unknown, of too few draws; 'pareto_k' also where it is infinite.
+  """
   own, is_annealed = found[name], name.startswith('ais')
   num_draws = protocol.annealing.num_chains if is_annealed else protocol.num_samples
   count, has_tail = len(own.elbo), tail_size(num_draws) >= MIN_TAIL
@@ -124,7 +127,7 @@ def _estimator(name: str, found: Found, evidence: np.ndarray, protocol: Protocol
     'below_taken': mean_and_error(evidence[:count] - own.log_evidence),
     'effective_samples': float(np.median(own.effective_samples)),
     'pareto_k': float(np.median(k)) if has_tail and np.isfinite(np.median(k)) else None,
-    'share_bad_k': float(np.mean(k > MAX_PARETO_K)) if has_tail else None,
+    'share_bad_k': float(np.mean(k > max_pareto_k(num_draws))) if has_tail else None,
   }
 
 

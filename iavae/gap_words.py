@@ -6,7 +6,7 @@ A summary is that of `gap_summary.summarize`; all values in nats.
 from collections.abc import Mapping
 from typing import Any
 
-from iavae.evidence import MAX_PARETO_K
+from iavae.evidence import max_pareto_k
 
 Summary = Mapping[str, Any]
 Estimate = Mapping[str, float]  # 'mean' and 'standard_error'
@@ -72,9 +72,14 @@ def _of_evidence(summary: Summary) -> list[str]:
   taken = by.get(summary['log_evidence_by'])
   if taken and (taken['share_bad_k'] or 0) > _MANY:
     told.append(
-      f'log p(x) by {taken["label"]}: Pareto k is above {MAX_PARETO_K} for '
+      f'log p(x) by {taken["label"]}: Pareto k is above {max_pareto_k(taken["num_draws"]):.2g} for '
       f'{taken["share_bad_k"]:.0%} of the examples, so it may be too low, and with it the '
       'approximation gap; take more draws, or annealing for all examples'
+    )
+  if taken and taken['share_bad_k'] is None and not taken['name'].startswith('ais'):
+    told.append(
+      f'log p(x) by {taken["label"]}: Pareto k is unknown (too few draws, {taken["num_draws"]}), '
+      'so that nothing tells whether it is too low; take more'
     )
   if taken and taken['effective_samples'] < _FEW_DRAWS:
     told.append(

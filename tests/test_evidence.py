@@ -112,8 +112,15 @@ def test_a_posterior_that_is_too_narrow_shows_in_pareto_k():
     ) for s in (np.log(1.2), np.log(0.4))
   )  # fmt: skip
   assert wide.pareto_k < 0.5
-  assert narrow.pareto_k > evidence.MAX_PARETO_K
+  assert narrow.pareto_k > evidence.max_pareto_k(5000)
   assert narrow.effective_samples < 0.1 * wide.effective_samples
+
+
+def test_the_highest_k_to_trust_grows_with_the_draws():
+  """1 - 1 / log10 S up to 0.7 (Vehtari et al., arXiv:1507.02646, section 3.2.4)."""
+  found = [evidence.max_pareto_k(count) for count in (10, 100, 1000, 2154, 2155, 5000, 10**6)]
+  np.testing.assert_allclose(found, [0, 0.5, 2 / 3, 0.7, 0.7, 0.7, 0.7], atol=1e-5)
+  assert found[3] < found[4] == 0.7
 
 
 def test_too_few_weights_have_no_tail():

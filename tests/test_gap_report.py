@@ -154,7 +154,8 @@ def constructed(elbo, optimal, evidence, **changes):
     found['ais_q'] = made(elbo[:4], changes['annealed'][:4])
   if 'doubled' in changes:
     found['optimal_doubled'] = made(changes['doubled'][:4], evidence[:4])
-  return gap_summary.summarize(found, changes.get('exact'), 'mean_field', Protocol())
+  protocol = Protocol(num_samples=changes.get('draws', 5000))
+  return gap_summary.summarize(found, changes.get('exact'), 'mean_field', protocol)
 
 
 ELBO = -100 + np.arange(10.0)
@@ -213,6 +214,31 @@ def test_warnings_are_given_where_they_are_due_and_nowhere_else():
   quiet = {'annealed': EVIDENCE - 2, 'doubled': OPTIMAL + 0.01}
   assert constructed(ELBO, OPTIMAL, EVIDENCE, **quiet)['warnings'] == []
   assert constructed(ELBO, OPTIMAL, EVIDENCE, k=0.9, exact=EVIDENCE)['warnings'] == []
+
+
+@pytest.mark.parametrize(
+  ('k', 'draws', 'warned', 'cells'),
+  [
+    (0.6, 5000, '', ('0.60', '0%')),
+    (0.6, 100, 'Pareto k is above 0.5 for 100% of', ('0.60', '100%')),
+    (0.6, 500, '', ('0.60', '0%')),
+    (0.66, 500, 'Pareto k is above 0.63 for 100% of', ('0.66', '100%')),
+    (
+      np.nan,
+      24,
+      'Pareto k is unknown (too few draws, 24), so',
+      ('unknown (too few draws)', 'unknown'),
+    ),
+    (np.nan, 25, 'Pareto k is above 0.28 for 100% of', ('infinite', '100%')),
+    (-np.inf, 25, '', ('no tail', '0%')),
+  ],
+)
+def test_pareto_k_is_held_to_the_number_of_draws(k, draws, warned, cells):
+  summary = constructed(ELBO, OPTIMAL, EVIDENCE, k=k, draws=draws)
+  assert [warned in told for told in summary['warnings']] == [True] * bool(warned)
+  table = gap_tables.evidence([('q', summary)])
+  assert table.columns[-2:] == ('Pareto k', 'k too high')
+  assert {row[-2:] for row in table.rows} == {cells}
 
 
 def test_what_is_no_gap_is_not_told_as_one():

@@ -89,23 +89,33 @@ def evidence(subjects: Subjects) -> Table:
           number(one['monte_carlo_error'], 3),
           spread(one['below_taken']['mean'], one['below_taken']['standard_error'], 3),
           number(one['effective_samples'], 0),
-          '' if one['pareto_k'] is None else number(one['pareto_k']),
-          '' if one['share_bad_k'] is None else f'{one["share_bad_k"]:.0%}',
+          *_trust(one),
         )
       )
   return Table(
     'Estimates of log p(x)',
     (
       *('', 'examples', 'draws or chains', 'mean', 'Monte-Carlo error', 'below the one taken'),
-      *('effective draws', 'Pareto k', 'k above .7'),
+      *('effective draws', 'Pareto k', 'k too high'),
     ),
     tuple(rows),
     'IWAE: importance sampling; AIS: annealed importance sampling by Hamiltonian Monte Carlo. Each '
     'is below log p(x) in expectation; the one of the highest mean over all examples is '
     'taken, never the highest of each example, which would be too high. Below: on its own '
     'examples. '
-    'Effective draws and Pareto k: medians; where k is above .7 an estimate may be far too low.',
+    'Effective draws and Pareto k: medians; of S draws, k is too high above min(1 - 1 / log10 S, '
+    '0.7), where an estimate may be far too low.',
   )
+
+
+def _trust(estimator: Summary) -> tuple[str, str]:
+  """The median Pareto k, and the share of examples where it is too high, in words or numbers."""
+  k, share = estimator['pareto_k'], estimator['share_bad_k']
+  if share is None:
+    return 'unknown (too few draws)', 'unknown'
+  if k is None:
+    return 'infinite' if share >= 0.5 else 'no tail', f'{share:.0%}'
+  return number(k), f'{share:.0%}'
 
 
 def searches(subjects: Subjects) -> Table:
