@@ -1,8 +1,10 @@
 """Can the gaps of what a user gives be measured? If not, one line says why, before any search."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import flax.errors
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,13 +17,37 @@ from iavae.posteriors.gaussian import DiagonalGaussian
 from iavae.types import BATCH, Array, Params, Posterior
 
 
+def as_examples(x: Any) -> np.ndarray:
+  """x as one array of numbers, [N, ...].
+
+  Raises:
+    ValueError: for anything else, in a line that says what to give.
+  """
+  if hasattr(x, 'toarray'):
+    raise ValueError('x is a sparse matrix; give x.toarray()')
+  if isinstance(x, (tuple, Mapping)):
+    first = repr(next(iter(x), '')) if isinstance(x, Mapping) else 0
+    raise ValueError(f'x is a {type(x).__name__}; give one array of examples, such as x[{first}]')
+  try:
+    array = np.asarray(x)
+  except ValueError:
+    raise ValueError('x is a list of examples of different shapes; make them alike') from None
+  if array.dtype == object:
+    raise ValueError('x is an array of objects; give one of numbers, such as np.stack(list(x))')
+  is_real = jnp.issubdtype(array.dtype, jnp.number) and not jnp.iscomplexobj(array)
+  if not is_real and array.dtype != bool:
+    raise ValueError(f'x has the dtype {array.dtype}; give real numbers')
+  return array
+
+
 def as_posterior(returned: Any) -> Posterior:
   """What `gaps.inference_gaps` lets `posterior` return, in float32 or more.
 
   Sums over the latents of log-densities in half precision would be off by tenths of a nat.
   """
-  if not hasattr(returned, 'sample_and_log_prob'):
-    return _gaussian(returned)
+  if not _takes_a_key(returned):
+    is_distribution = callable(getattr(returned, 'log_prob', None))
+    return _gaussian(_mean_and_scale(returned) if is_distribution else returned)
   for leaf in jax.tree.leaves(returned):
     if not isinstance(leaf, (jax.Array, np.ndarray, np.generic, float)):
       raise ValueError(
@@ -34,6 +60,35 @@ def as_posterior(returned: Any) -> Posterior:
         'are searched, so that they are to be floats; what is fixed is no leaf'
       )
   return jax.tree.map(_widen, returned)
+
+
+def _takes_a_key(q: Any) -> bool:
+  """Whether q.sample_and_log_prob may be called with a key; distrax and tfp name it `seed`."""
+  if not hasattr(q, 'sample_and_log_prob'):
+    return False
+  try:
+    inspect.signature(q.sample_and_log_prob).bind(None)
+  except TypeError:
+    return not callable(q.sample_and_log_prob)  # which the check of its leaves refuses
+  return True
+
+
+def _mean_and_scale(q: Any) -> tuple[Array, Array]:
+  """Of a mean-field Gaussian of distrax, numpyro or tfp.
+
+  Its scale is no leaf that a search may move to any value, so that other families cannot be taken.
+  """
+  given = type(q).__name__
+  while type(q).__name__ == 'Independent':
+    q = q.base_dist if hasattr(q, 'base_dist') else q.distribution
+  if type(q).__name__ not in ('Normal', 'MultivariateNormalDiag'):
+    raise ValueError(
+      f'posterior(x) returned {given} of another library, and no mean-field Gaussian; give '
+      '(mean, scale), or a pytree with sample_and_log_prob(rng) -> (z, log q(z)) whose leaves make '
+      'sense at any value'
+    )
+  scale = q.scale_diag if hasattr(q, 'scale_diag') else q.scale
+  return tuple(jnp.broadcast_arrays(q.loc, scale))
 
 
 def _gaussian(returned: Any) -> DiagonalGaussian:
@@ -53,7 +108,7 @@ def _widen(leaf: Any) -> Array:
   return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
 
 
-def inspect(problem: Problem, params: Params, x: np.ndarray, rng: Array) -> tuple[str, int]:
+def describe(problem: Problem, params: Params, x: np.ndarray, rng: Array) -> tuple[str, int]:
   """(q's family: 'mean_field', 'flow' or 'own', any other; Z), by shapes alone; x: [N, ...].
 
   Raises:
@@ -70,7 +125,13 @@ def inspect(problem: Problem, params: Params, x: np.ndarray, rng: Array) -> tupl
     return q, z, problem.log_joint(params['model'], x, z), log_prob
 
   first = jnp.asarray(x[:1], jnp.float32)
-  q, z, log_joint, log_prob = jax.eval_shape(jax.vmap(one, axis_name=BATCH), first)
+  try:
+    q, z, log_joint, log_prob = jax.eval_shape(jax.vmap(one, axis_name=BATCH), first)
+  except flax.errors.TraceContextError as error:
+    raise ValueError(
+      'a Flax NNX module changes its state when it is called, as in training mode; call its '
+      '.eval() first'
+    ) from error
   for name, value in (('log_joint', log_joint), ('log q(z)', log_prob)):
     if value.shape != (1,):
       raise ValueError(f'{name} of one example has the shape {value.shape[1:]}, not ()')
@@ -122,11 +183,17 @@ _WHERE = {
 }
 
 
-def check_finite(found: dict[str, Evidence]) -> None:
-  """Raises ValueError if what an estimator found is no number."""
+def check_finite(found: dict[str, Evidence], x: np.ndarray) -> None:
+  """Raises ValueError if what an estimator found for the first examples of x is no number."""
   for name, of in found.items():
     values = of.log_evidence if name.startswith('ais') else of.elbo  # a weight of 0 is no harm
     bad = np.flatnonzero(~np.isfinite(values))
+    if len(bad) and not np.isfinite(np.asarray(x[bad[0]], np.float32)).all():
+      finite = np.isfinite(np.asarray(x, np.float32)).reshape(len(x), -1).all(axis=1)
+      raise ValueError(
+        f'x is not finite in {np.sum(~finite)} of {len(x)} examples, the first being number '
+        f'{np.argmin(finite)}; leave them out, or fill them in'
+      )
     if len(bad):
       raise ValueError(
         f'log p(x, z) - log q(z) is not finite for {len(bad)} of {len(values)} examples, the first '

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from ml_collections import ConfigDict
 
-from iavae import provenance, report
+from iavae import gap_inputs, paths, provenance, report
+from iavae.errors import ConfigError
 from iavae.gaps import Gaps
 from iavae.workdir import write_arrays, write_text
 
@@ -17,18 +18,19 @@ def write(found: Mapping[str, Gaps], x: np.ndarray, directory: str | pathlib.Pat
 
   Args:
     found: what `gaps.inference_gaps` says of each encoder, by a name in words.
-    x: [N, ...], the examples; [N, H, W] or [N, H, W, C] in 0..1, C of 1 or 3, are
-      shown, the worst first.
+    x: [N, ...], the examples; [N, H, W] or [N, H, W, C], C up to 4, are shown, the worst first:
+      bytes as 0..255, others as 0..1, or from their least to their largest if they leave that.
+    directory: made if it is not there; `~` is the home directory.
 
   Raises:
-    ValueError: for no encoder, or not the examples that were measured.
+    ValueError: for no encoder, not the examples that were measured, or no local directory.
   """
-  x = np.asarray(x)
+  x = gap_inputs.as_examples(x)
   if not found or any(gaps.summary['num_examples'] != len(x) for gaps in found.values()):
     raise ValueError('found and x are to be of the same examples, and found not empty')
   arrays = {f'{name}/{k}': v for name, gaps in found.items() for k, v in gaps.per_example.items()}
-  images = x[..., None] if x.ndim == 3 else x
-  if images.ndim == 4 and images.shape[-1] in (1, 3):
+  images = _shown(x[..., None] if x.ndim == 3 else x)
+  if images.ndim == 4 and images.shape[-1] <= 4:
     arrays |= {f'{name}/worst': images[gaps.summary['worst']] for name, gaps in found.items()}
   results = {
     'report': 'gaps',
@@ -37,8 +39,22 @@ def write(found: Mapping[str, Gaps], x: np.ndarray, directory: str | pathlib.Pat
     'seconds': {name: sum(gaps.summary['seconds'].values()) for name, gaps in found.items()},
     'provenance': provenance.describe(ConfigDict({'seed': 'of the key that was given'})),
   }
-  directory = pathlib.Path(directory)
+  try:
+    directory = paths.local(str(directory), 'directory')
+  except ConfigError as error:
+    raise ValueError(str(error)) from None
   directory.mkdir(parents=True, exist_ok=True)
   write_arrays(directory / 'per_example.npz', arrays)
   write_text(directory / 'results.json', json.dumps(results, indent=2, allow_nan=False) + '\n')
   return report.write(directory)
+
+
+def _shown(x: np.ndarray) -> np.ndarray:
+  """Intensities in 0..1."""
+  if x.dtype == np.uint8:
+    return x / 255
+  finite = x[np.isfinite(x)]
+  low, high = (finite.min(), finite.max()) if finite.size else (0, 1)
+  if 0 <= low and high <= 1:
+    return x
+  return (x - low) / max(high - low, 1e-12)

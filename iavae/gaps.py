@@ -53,9 +53,10 @@ def inference_gaps(
   Args:
     log_joint: (x, z) -> log p(x, z), [] in nats; z: [Z].
     posterior: x -> (mean, scale), both [Z], of a mean-field Gaussian, scale being the standard
-      deviation; or x -> a pytree with `sample_and_log_prob(rng) -> (z, log q(z))`. Its leaves are
-      floats that make sense at any value, so log-scales and not scales: the search for the best of
-      its family starts at q and moves them all.
+      deviation, or x -> a mean-field Gaussian of distrax, numpyro or tfp; or x -> a pytree with
+      `sample_and_log_prob(rng) -> (z, log q(z))`. Its leaves are floats that make sense at any
+      value, so log-scales and not scales: the search for the best of its family starts at q and
+      moves them all.
     x: [N, ...], numbers of any type, of which the functions see float32.
     log_evidence: x -> log p(x), [] in nats, where it is known.
     simulate: rng -> (x, z), an exact draw of p(x, z), for the sandwich; else there is none.
@@ -69,9 +70,9 @@ def inference_gaps(
     lambda params, x, z: log_joint(x, z),
     lambda params, x, rng: gap_inputs.as_posterior(posterior(x)),
   )
-  x, params, checks = np.asarray(x), {'model': (), 'inference': ()}, {}
+  x, params, checks = gap_inputs.as_examples(x), {'model': (), 'inference': ()}, {}
   gap_inputs.check_protocol(protocol)
-  _, latent_dim = gap_inputs.inspect(problem, params, x, rng)
+  _, latent_dim = gap_inputs.describe(problem, params, x, rng)
   rng_floor, rng_sandwich = jax.random.split(jax.random.fold_in(rng, CHECKS))
   if simulate is not None and protocol.num_simulated:  # first, as it can fail
     gap_inputs.check_simulate(simulate, x, latent_dim, rng)
@@ -112,7 +113,7 @@ def measure(
   """
   x, exact = np.asarray(x), None
   gap_inputs.check_protocol(protocol)
-  family, _ = gap_inputs.inspect(problem, params, x, rng)
+  family, _ = gap_inputs.describe(problem, params, x, rng)
   if log_evidence is not None:
     each = over_examples(lambda params, x, rng: log_evidence(x), protocol.at_once)
     exact = each({}, x, rng)
@@ -143,11 +144,11 @@ def _find(
   """What every estimator says of the examples."""
   found: dict[str, Evidence] = {}
   found['q'], q = run('encoder', gap_parts.encoder, Example(x), protocol, reads_posterior=True)
-  gap_inputs.check_finite(found)
+  gap_inputs.check_finite(found, x)
   known = Example(x, q=q)
   if protocol.num_annealed:  # before the searches, as it can fail
     found |= run('annealing', gap_parts.anneal, _first(known, protocol.num_annealed), protocol)
-    gap_inputs.check_finite(found)
+    gap_inputs.check_finite(found, x)
   found['optimal'], best = run('mean_field', gap_parts.mean_field, known, protocol)
   known = known._replace(best=best)
   if protocol.flow_search.num_steps:
@@ -155,7 +156,7 @@ def _find(
   if family == 'own' or (family == 'flow' and 'optimal_flow' not in found):
     found['optimal_own'] = run('own', gap_parts.own, known, protocol, reads_posterior=True)
   found |= _doubled(run, known, found, protocol)
-  gap_inputs.check_finite(found)
+  gap_inputs.check_finite(found, x)
   return found
 
 

@@ -10,6 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse
+from flax import nnx
+from numpyro import distributions
 
 from iavae import gap_checks, gap_inputs, gap_page, gaps, report
 from iavae.annealing import Annealing
@@ -263,6 +266,27 @@ class Fixed(NamedTuple):
     return self.z, jnp.zeros(())
 
 
+class MultivariateNormalDiag:
+  """With the signature of distrax, whose methods take the key by name."""
+
+  def __init__(self, loc, scale_diag):
+    self.loc, self.scale_diag = loc, scale_diag
+
+  def sample_and_log_prob(self, *, seed, sample_shape=()):
+    pytest.fail('its scale would be searched as if it might be negative')
+
+  def log_prob(self, z):
+    pytest.fail('see above')
+
+
+class Seeded(MultivariateNormalDiag):
+  """Of another family, for all that is known."""
+
+
+HOLES = X.copy()
+HOLES[5, 2], HOLES[7, 1] = np.nan, np.inf
+
+
 class NoTree:
   sample_and_log_prob = None
 
@@ -288,14 +312,70 @@ class NoTree:
     ((log_joint, lambda x: Fixed(jnp.zeros((3, 2)), 1.0), X), 'the shape (3, 2), not [Z]'),
     ((log_joint, lambda x: Fixed((), 1.0), X), 'not [Z]'),
     ((log_joint, lambda x: NoTree(), X), 'NoTree is no array of floats; make it a pytree'),
+    (
+      (log_joint, lambda x: distributions.Laplace(*biased(x)), X),
+      'Laplace of another library, and',
+    ),
+    ((log_joint, lambda x: Seeded(*biased(x)), X), 'Seeded of another library, and no mean-field'),
+    ((log_joint, biased, scipy.sparse.csr_matrix(X)), 'a sparse matrix; give x.toarray()'),
+    ((log_joint, biased, {'images': X}), "x is a dict; give one array of examples, such as x['ima"),
+    ((log_joint, biased, (X, X)), 'x is a tuple; give one array of examples, such as x[0]'),
+    ((log_joint, biased, [X[0], X[1, :2]]), 'examples of different shapes; make them alike'),
+    ((log_joint, biased, np.array([X[0, 0], None])), 'an array of objects; give one of numbers'),
+    ((log_joint, biased, X.astype(str)), 'x has the dtype <U32; give real numbers'),
+    ((log_joint, biased, X * 1j), 'x has the dtype complex64; give real numbers'),
+    ((log_joint, biased, HOLES), 'x is not finite in 2 of 40 examples, the first being number 5;'),
   ],
 )
-def test_functions_that_do_not_fit_get_one_clear_line(arguments, words):
+def test_what_does_not_fit_gets_one_clear_line(arguments, words):
   options = {'protocol': PLAIN} | dict(*arguments[3:])
   with pytest.raises(ValueError) as caught:
     gaps.inference_gaps(*arguments[:3], jax.random.key(0), **options)
   assert words in str(caught.value)
   assert '\n' not in str(caught.value)
+
+
+def test_a_model_may_know_what_to_do_with_missing_values():
+  known = lambda x: jnp.where(jnp.isfinite(x), x, B)
+  told = gaps.inference_gaps(
+    lambda x, z: log_joint(known(x), z), lambda x: biased(known(x)), HOLES, jax.random.key(21),
+    protocol=PLAIN._replace(search=Search(num_steps=10)),
+  )  # fmt: skip
+  assert np.isfinite(told.per_example['q/elbo']).all()
+
+
+@pytest.mark.parametrize(
+  'wrap',
+  [
+    lambda mean, scale: distributions.Normal(mean, scale),
+    lambda mean, scale: distributions.Normal(mean, scale).to_event(1),
+    lambda mean, scale: MultivariateNormalDiag(mean, scale),
+  ],
+)
+def test_mean_field_gaussians_of_other_libraries_are_read(wrap):
+  mean, scale = biased(X[0])
+  found = gap_inputs.as_posterior(wrap(mean, scale))
+  np.testing.assert_array_equal(found.mean, mean)
+  np.testing.assert_allclose(found.log_scale, np.log(scale), rtol=1e-6)
+  found = gap_inputs.as_posterior(wrap(mean, jnp.ones(3)))  # of which numpyro keeps one entry
+  np.testing.assert_allclose(found.log_scale, jnp.zeros(3), atol=1e-7)
+
+
+def test_a_module_in_training_mode_is_named():
+  class Encoder(nnx.Module):
+    def __init__(self):
+      self.norm = nnx.BatchNorm(6, rngs=nnx.Rngs(0))
+
+    def __call__(self, x):
+      return self.norm(x[None])[0, :3], jnp.ones(3)
+
+  encoder = Encoder()
+  with pytest.raises(ValueError, match=r'in training mode; call its \.eval\(\) first') as caught:
+    gaps.inference_gaps(log_joint, encoder, X, jax.random.key(22), protocol=PLAIN)
+  assert '\n' not in str(caught.value)
+  encoder.eval()
+  short = PLAIN._replace(search=Search(num_steps=10))
+  gaps.inference_gaps(log_joint, encoder, X, jax.random.key(22), protocol=short)
 
 
 def test_where_the_prior_is_no_start_the_search_goes_on_from_q():
@@ -325,7 +405,7 @@ def test_an_exact_posterior_is_trusted():
   assert told['verdict'][0].startswith('This encoder loses nothing by amortization')
 
 
-def test_the_page_of_a_model_that_was_not_made_here(tmp_path, found):
+def test_the_page_of_a_model_that_was_not_made_here(tmp_path, found, monkeypatch):
   """Numbers, sentences and pictures of what `inference_gaps` found."""
   images = np.random.default_rng(4).random((len(X), 5, 5))
   page = gap_page.write({'my VAE': found, 'again': found}, images, tmp_path / 'page')
@@ -340,6 +420,15 @@ def test_the_page_of_a_model_that_was_not_made_here(tmp_path, found):
   page = gap_page.write({'static': found}, images[:, None], tmp_path / 'channels_first')
   assert f'static: {found.summary["verdict"][0]}' in html.unescape(page.read_text())
   assert 'static/worst' not in report.load(tmp_path / 'channels_first')[1]
+  # Bytes, and floats that leave 0..1, are not drawn saturated
+  for x in ((255 * images).astype(np.uint8), 510 * images - 255):
+    page = gap_page.write({'my VAE': found}, x, tmp_path / 'bytes')
+    drawn = report.load(tmp_path / 'bytes')[1]['my VAE/worst'][0, ..., 0]
+    assert np.abs(drawn - images[worst]).max() < 0.01
+  with pytest.raises(ValueError, match='directory=gs://b is no local path'):
+    gap_page.write({'my VAE': found}, images, 'gs://b')
+  monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+  assert gap_page.write({'my VAE': found}, images, '~/pg').is_relative_to(tmp_path / 'home' / 'pg')
   with pytest.raises(ValueError, match='the same examples'):
     gap_page.write({'my VAE': found}, images[1:], tmp_path / 'never')
   assert not (tmp_path / 'never').exists()
