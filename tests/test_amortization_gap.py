@@ -40,13 +40,30 @@ def test_the_gap_is_the_divergence_from_the_exact_posterior():
   np.testing.assert_allclose(
     found['elbo_optimal'] - found['elbo'], found['amortization_gap'], rtol=1e-5
   )
+  assert found['added_by_doubling'].shape == (6,)
+  assert np.abs(found['added_by_doubling']).max() < 0.02  # converged
+
+
+def test_doubling_adds_what_a_search_of_twice_the_steps_does():
+  method = amortized.make(MODEL, ENCODER)
+  params, rng = params_of(method), jax.random.key(0)
+  found, longer = (
+    make_amortization_gap(MODEL, method, num_steps=steps, num_doubled=doubled, at_once=6)(
+      params, X, rng
+    )
+    for steps, doubled in ((10, 2), (20, 0))
+  )
+  assert 'added_by_doubling' not in longer
+  added = longer['elbo_optimal'] - found['elbo_optimal']
+  assert np.all(added > 0.1)
+  np.testing.assert_allclose(found['added_by_doubling'], added[:2], rtol=1e-4)
 
 
 def test_a_method_that_refines_has_less_of_it():
   plain, refined = amortized.make(MODEL, ENCODER), hybrid.make(MODEL, ENCODER, num_steps=50)
   params = params_of(plain)
   gaps = [
-    make_amortization_gap(MODEL, m, evaluation_samples=200, at_once=6)(params, X, jax.random.key(0))
+    make_amortization_gap(MODEL, m, num_doubled=0, at_once=6)(params, X, jax.random.key(0))
     for m in (plain, refined)
   ]
   assert np.all(gaps[1]['amortization_gap'] < 0.5 * gaps[0]['amortization_gap'])
@@ -56,8 +73,10 @@ def test_a_method_that_refines_has_less_of_it():
 def test_a_known_optimum_spares_the_search():
   plain, refined = amortized.make(MODEL, ENCODER), hybrid.make(MODEL, ENCODER, num_steps=5)
   params, rng = params_of(plain), jax.random.key(0)
-  known = make_amortization_gap(MODEL, plain, num_steps=200, at_once=6)(params, X, rng)
-  measure = make_amortization_gap(MODEL, refined, num_steps=200, at_once=6)
+  known = make_amortization_gap(MODEL, plain, num_steps=200, num_doubled=0, at_once=6)(
+    params, X, rng
+  )
+  measure = make_amortization_gap(MODEL, refined, num_steps=200, num_doubled=0, at_once=6)
   searched, spared = measure(params, X, rng), measure(params, X, rng, known['elbo_optimal'])
   assert_within_ulps(spared['elbo'], searched['elbo'], 32)  # a program without the search
   np.testing.assert_array_equal(spared['elbo_optimal'], known['elbo_optimal'])

@@ -287,12 +287,21 @@ def test_gaps_add_up_as_printed():
     summary = constructed(elbo, elbo + 1.0049, elbo + 2.0049 + shift)
     table = gap_tables.levels([('q', summary | {'split': 'test'})])
     cells = dict(zip(table.columns, table.rows[0], strict=True))
-    cents = {name: round(100 * float(cells[name])) for name in cells if name and name != 'family'}
+    known = cells.keys() - {'', 'family', gap_tables.ADDED}
+    cents = {name: round(100 * float(cells[name])) for name in known}
     assert cents['approximation gap'] == cents['log p(x)'] - cents['best mean-field']
     assert cents['amortization gap'] == cents['best mean-field'] - cents['encoder']
     assert cents['inference gap'] == cents['approximation gap'] + cents['amortization gap']
     lost, more, whole = re.findall(r'(-?\d\.\d\d) ± ', ' '.join(gap_words.verdict(summary)))
     assert round(100 * float(lost)) + round(100 * float(more)) == round(100 * float(whole))
-    with_errors = gap_tables.errors([('q', summary)]).rows[0][2:]
+    with_errors = gap_tables.errors([('q', summary)]).rows[0][3:]
     parts = [round(1000 * float(cell.split(' ')[0])) for cell in with_errors]
     assert parts[0] + parts[1] == parts[2]
+
+
+def test_what_twice_the_steps_add_stands_beside_every_gap():
+  for doubled, words in ((OPTIMAL + 0.01, '+0.010'), (None, 'not checked')):
+    changes = {} if doubled is None else {'doubled': doubled}
+    subjects = [('q', constructed(ELBO, OPTIMAL, EVIDENCE, **changes) | {'split': 'test'})]
+    for table in (gap_tables.levels(subjects), gap_tables.errors(subjects)):
+      assert dict(zip(table.columns, table.rows[0], strict=True))[gap_tables.ADDED] == words

@@ -12,7 +12,14 @@ from conftest import ROOT
 from rich.console import Console
 
 from iavae import paper, pictures, report
-from iavae.reports import image_figures, image_findings, image_tables, images
+from iavae.reports import (
+  image_curves,
+  image_figures,
+  image_findings,
+  image_gaps,
+  image_tables,
+  images,
+)
 from iavae.reports.labels import Group
 from iavae.statistics import paired_comparison
 
@@ -229,11 +236,45 @@ def test_differences_are_the_comparisons_with_holm(results):
   low, high = entry['ci95']
   row = next(row for row in table.rows if row[0] == 'ELBO, minus IA-VAE without x')
   assert row[1:3] == (f'{entry["mean_difference"]:+.3f}', f'{low:+.3f} to {high:+.3f}')
-  assert row[5:] == ('paired t', f'{entry["effect_size"]:.2f}', '5')
+  assert (row[5], *row[9:]) == ('paired t', f'{entry["effect_size"]:.2f}', '5')
+  assert row[6:9] == ('< 0.001', '0.031', '0.031')  # all five differences are above 0
   for entry in entries:
     entry['p_value'] = 0.01 if entry['b'] == 'static' else 0.2
   row = next(row for row in image_tables.differences(results).rows if 'without x' in row[0])
   assert row[3:5] == ('0.010', '0.080')  # eight comparisons
+
+
+def test_results_of_older_versions_show_all_p_values(results):
+  """They come from the rows, as the comparisons of such results have only the protocol's."""
+  made_now = [make(results) for make in (image_tables.differences, image_tables.origins)]
+  for entry in results['comparisons']:
+    for key in ('p_paired_t', 'p_wilcoxon', 'p_sign_flip'):
+      del entry[key]
+  assert [make(results) for make in (image_tables.differences, image_tables.origins)] == made_now
+  assert column(made_now[1], 'sign flips')['IA-VAE'] == '0.031'
+
+
+def test_a_base_that_still_rises_is_told(results):
+  assert image_curves.findings(results) == []
+  rising = [[-300.0, -96.0, -95.0, -94.5, -94.2 + shift] for shift in (0.0, 0.2)]
+  results['curves']['base'] = [*rising, [-300.0, -96.0, -95.0, -94.0, -94.1]]
+  (said,) = image_curves.findings(results)
+  rise = np.mean([0.3, 0.5, -0.1])
+  assert f'in the last 1 of 4 epochs its validation ELBO rises by {rise:.2f} nats' in said
+  assert 'the best in 2 of 3 seeds: whatever trains on' in said
+  assert said in image_tables.table_4(results).note
+  results['curves'] = {'base': results['curves']['base']}
+  assert 'whatever trains on' not in image_curves.findings(results)[0]
+  results['provenance']['config'] |= {'pretrain': {'num_epochs': 0}}
+  assert image_curves.findings(results) == []
+
+
+def test_a_second_stage_that_repairs_its_restart_is_told(results):
+  results['curves']['continued'] = [[-90.3, -91.0, -90.4, -90.26]] * 5
+  (said,) = image_curves.findings(results)
+  assert 'goes from -90.30 to -91.00 and ends at -90.26 (+0.04 nats' in said
+  results['curves']['continued'] = [[-90.3, -91.0, -90.4, -90.0]] * 5
+  assert image_curves.findings(results) == []
 
 
 def test_shares_are_of_the_whole_gain(results):
@@ -336,10 +377,10 @@ def test_what_is_trained_from_scratch_has_no_base(results):
      'amortization_gap': gap}
     for method, gap in (('base', 1.0), ('instance_adaptive', 0.5))
   ]  # fmt: skip
-  shares = column(image_tables.amortization(results), 'of the base')
+  shares = column(image_gaps.table(results), 'of the base')
   assert set(shares.values()) == {''}
   results['provenance']['config'] |= {'pretrain': {'num_epochs': 3}}
-  assert column(image_tables.amortization(results), 'of the base')['IA-VAE'] == '50%'
+  assert column(image_gaps.table(results), 'of the base')['IA-VAE'] == '50%'
 
 
 def test_a_reduced_preset_is_named_everywhere(results):
@@ -501,7 +542,7 @@ def test_the_gap_table_tells_what_share_of_the_bases_gap_is_closed():
     for method, of_seeds in gaps.items()
     for seed, gap in enumerate(of_seeds)
   ]
-  found = image_tables.amortization(results)
+  found = image_gaps.table(results)
   assert column(found, 'amortization gap') == {
     'VAE (base)': '3.00 ± 1.41', 'IA-VAE': '2.00 ± 1.41'
   }  # fmt: skip
@@ -510,5 +551,9 @@ def test_the_gap_table_tells_what_share_of_the_bases_gap_is_closed():
     'IA-VAE': '38%',
   }  # of (50 %, 25 %)
   assert 'The first 7 test images' in found.note
+  assert set(column(found, 'twice').values()) == {'not checked'}
+  for entry in results['gaps'][:2]:
+    entry['added_by_doubling'] = 0.002 * (1 + entry['seed'])
+  assert column(image_gaps.table(results), 'twice') == {'VAE (base)': '+0.003', 'IA-VAE': ''}
   del results['gaps']
-  assert not image_tables.amortization(results).rows
+  assert not image_gaps.table(results).rows

@@ -63,14 +63,21 @@ def details(results: Results) -> Table:
     curve = results['curves'][model]
     best = int(np.argmax(curve[1:])) + 1
     cost = [str(results['num_parameters'][model]), f'{results["seconds"][model]:.0f}']
-    rows.append((MODELS[model], *told, number(curve[best]), f'{best} of {len(curve) - 1}', *cost))
-  words = (*LEVELS.values(), *GAPS.values(), 'Flow above FFG')
+    trained = (number(curve[best]), f'{best} of {len(curve) - 1}', *cost)
+    rows.append((MODELS[model], *told, _added(results, model), *trained))
+  words = (*LEVELS.values(), *GAPS.values(), 'Flow above FFG', gap_tables.ADDED)
   rest = ('validation ELBO', 'epoch', 'parameters', 'training, s')
   note = (
-    'Mean ± standard error over images, nats; of gaps, of the differences image by image. Each '
-    'model is trained once: how they vary from seed to seed is not in it.'
+    'Mean ± standard error over images, nats; of gaps, of the differences image by image. Twice '
+    'the steps: of the search for the best of the family of training. Each model is trained once: '
+    'how they vary from seed to seed is not in it.'
   )
   return Table('With standard errors', ('', *words, *rest), tuple(rows), note)
+
+
+def _added(results: Results, model: str) -> str:
+  measured = results.get('measurements', {}).get(model)
+  return '' if measured is None else gap_tables.added(measured, measured['family'])
 
 
 def _measured(results: Results) -> gap_tables.Subjects:

@@ -6,7 +6,7 @@ A subject is (its name in words, its summary, see `gap_summary.summarize`).
 from collections.abc import Callable, Sequence
 
 from iavae.gap_words import CONVERGED, GAPS, Summary, printed_gaps
-from iavae.tables import Results, Table, number, spread
+from iavae.tables import Results, Table, number, signed, spread
 
 Subjects = Sequence[tuple[str, Summary]]
 
@@ -30,6 +30,15 @@ def of_results(
   return lambda results: make(subjects(results))
 
 
+ADDED = 'twice the steps add'
+
+
+def added(summary: Summary, family: str) -> str:
+  """What twice the steps of the search add to L[q*] of a family, nats."""
+  found = summary['convergence'].get(family)
+  return 'not checked' if found is None else signed(found['mean'], _DIGITS)
+
+
 def levels(subjects: Subjects) -> Table:
   """The bounds and the gaps between them, one row a subject."""
   shown = [name for name in _LEVELS if any(name in s['levels'] for _, s in subjects)]
@@ -38,18 +47,20 @@ def levels(subjects: Subjects) -> Table:
     means = summary['levels']
     cells = [number(means[name]['mean']) if name in means else '' for name in shown]
     gaps = printed_gaps(summary, summary['family'])
-    rows.append((label, *cells, FAMILIES[summary['family']], *map(number, gaps.values())))
+    checked = (FAMILIES[summary['family']], added(summary, summary['family']))
+    rows.append((label, *cells, *checked, *map(number, gaps.values())))
   counts = sorted({(s['num_examples'], s['split']) for _, s in subjects})
   of = ', '.join(
     f'{count} examples' + (f' of the split {split}' if split else '') for count, split in counts
   )
   return Table(
     'Where the nats are lost',
-    ('', *(_LEVELS[name] for name in shown), 'family', *(f'{gap} gap' for gap in GAPS)),
+    ('', *(_LEVELS[name] for name in shown), 'family', ADDED, *(f'{gap} gap' for gap in GAPS)),
     tuple(rows),
     f'Nats, means over {of}. log p(x), then the ELBO of the best posterior of each family for each '
-    'example, and of what the encoder infers. Approximation: log p(x) minus the best of the '
-    'family; amortization: that minus the encoder. Gaps are differences of the levels as printed.',
+    'example, and of what the encoder infers; twice the steps: of the search for the best of the '
+    'family. Approximation: log p(x) minus that best; amortization: that minus the encoder. Gaps '
+    'are differences of the levels as printed.',
   )
 
 
@@ -59,6 +70,7 @@ def errors(subjects: Subjects) -> Table:
     (
       label,
       FAMILIES[family],
+      added(summary, family),
       *(
         spread(gap, gaps[name]['standard_error'], _DIGITS)
         for name, gap in printed_gaps(summary, family, _DIGITS).items()
@@ -71,7 +83,7 @@ def errors(subjects: Subjects) -> Table:
     'Mean ± standard error over examples, nats; errors are those of the differences. Gaps are '
     f'differences of levels rounded to {_DIGITS} digits, so that they add up.'
   )
-  return Table('Gaps with standard errors', ('', 'best of', *GAPS), tuple(rows), note)
+  return Table('Gaps with standard errors', ('', 'best of', ADDED, *GAPS), tuple(rows), note)
 
 
 def evidence(subjects: Subjects) -> Table:

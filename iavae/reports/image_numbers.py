@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from iavae.reports.labels import BASE, CONTROLS, Group, adapted
-from iavae.statistics import holm
+from iavae.statistics import holm, p_values
 from iavae.tables import Results
 
 SIGNIFICANT = 0.05
@@ -101,6 +101,14 @@ def gains(
   """What each method gains on the base: entries of `comparisons`, by the name of the method."""
   found = {m: comparison(results, group, m, BASE, metric, split) for m in methods(results)}
   return {method: entry for method, entry in found.items() if entry is not None}
+
+
+def each_p_value(results: Results, group: Group, entry: Mapping[str, Any]) -> dict[str, float]:
+  """`statistics.p_values` of an entry of `comparisons`, from the rows; empty without a test."""
+  if entry['p_value'] is None:
+    return {}
+  a, b = (by_seed(results, group, entry[side], entry['metric'], entry['split']) for side in 'ab')
+  return p_values([value - b[seed] for seed, value in a.items()])
 
 
 def shares(entries: Mapping[str, Mapping[str, Any]], main: str) -> dict[str, float]:

@@ -8,17 +8,22 @@ from statistics import fmean
 from typing import Any
 
 from iavae import paper
+from iavae.reports import image_curves, labels
 from iavae.reports import image_numbers as numbers
-from iavae.reports import labels
 from iavae.reports.labels import Group
 from iavae.tables import Results, Table, joined, number, probability, signed, spread
 
 _SPLITS = ('validation', 'test')
+_TESTS = {'p_paired_t': 'paired t', 'p_wilcoxon': 'Wilcoxon', 'p_sign_flip': 'sign flips'}
+_ONE_SIDED = (
+  "All p-values are one-sided, for a difference above 0. p: the paper's protocol, the paired "
+  't-test, or Wilcoxon signed-rank where Shapiro-Wilk rejects normality at 0.05. Beside it both, '
+  'and all sign flips of the differences, whatever that pretest says: with few seeds it does not '
+  'guard the level. Of S seeds neither Wilcoxon nor sign flips fall below 1 / 2^S.'
+)
 _DIFFERENCES = (
-  'Nats, paired by seed. The p-value is one-sided, for a difference above 0: the paired t-test, '
-  'or Wilcoxon signed-rank where Shapiro-Wilk rejects normality at .05. Holm: adjusted for all '
-  'the comparisons of one metric. d_z: mean by sd of the differences. Without a spread over '
-  'seeds there is no test.'
+  f'Nats, paired by seed. {_ONE_SIDED} Holm: p adjusted for all the comparisons of one metric. '
+  'd_z: mean by sd of the differences. Without a spread over seeds there is no test.'
 )
 _NOTHING = 'No other method was trained: there is nothing to compare.'
 _METRICS = {'elbo': 'ELBO', 'iwae': 'IWAE'}
@@ -35,7 +40,7 @@ def table_4(results: Results) -> Table:
   header = 'the paper: ELBO' if all(compared) else 'the paper: ELBO (not comparable)'
   rows = tuple(
     (
-      _named(results, group, method),
+      named(results, group, method),
       str(len(numbers.by_seed(results, group, method, 'elbo'))),
       *_values(results, group, method),
       *(
@@ -44,7 +49,7 @@ def table_4(results: Results) -> Table:
       *_cost(results, method),
     )
     for group, known, fits in zip(groups, published, compared, strict=True)
-    for method in _present(results, group)
+    for method in present(results, group)
   )
   columns = ('method', 'seeds', 'ELBO', 'KL', 'log-likelihood', _iwae(results))
   cost = ('trained params', 'all params', 'training seconds')
@@ -54,7 +59,7 @@ def table_4(results: Results) -> Table:
     rows,
     'Test data, nats: mean ± sd over seeds of means over examples; IWAE with the number of samples '
     'in its column. Trained: the parameters that this method changes; seconds: its own training, a '
-    f'seed. {_comparability(groups)}',
+    f'seed. {" ".join([_comparability(groups), *image_curves.findings(results)])}',
   )
 
 
@@ -67,6 +72,7 @@ def differences(results: Results) -> Table:
       *_difference(entry),
       *map(_p, (entry['p_value'], entry['p_holm'])),
       entry['test'],
+      *_each_p(results, group, entry),
       '' if entry['effect_size'] is None else number(entry['effect_size']),
       str(entry['num_seeds']),
     )
@@ -76,7 +82,17 @@ def differences(results: Results) -> Table:
   )
   return Table(
     f'{name} against every other method{where(results)}',
-    (f'{name}: test', 'difference', '95% CI', 'p', 'p, Holm', 'test', 'd_z', 'seeds'),
+    (
+      f'{name}: test',
+      'difference',
+      '95% CI',
+      'p',
+      'p, Holm',
+      'test',
+      *_TESTS.values(),
+      'd_z',
+      'seeds',
+    ),
     rows,
     _DIFFERENCES if rows else _NOTHING,
   )
@@ -92,53 +108,23 @@ def origins(results: Results) -> Table:
     for method, entry in entries.items():
       other = signed(iwae[method]['mean_difference']) if method in iwae else ''
       part = f'{share[method]:.0%}' if method in share else ''
-      named = _named(results, group, method)
-      rows.append((named, *_difference(entry), _p(entry['p_value']), part, other))
+      label = named(results, group, method)
+      tests = (_p(entry['p_value']), *_each_p(results, group, entry))
+      rows.append((label, *_difference(entry), *tests, part, other))
   name = labels.label(results, labels.adapted(results))
   return Table(
     f'Where the gain comes from{where(results)}',
-    ('method', 'ELBO above the base', '95% CI', 'p', f'share of {name}', 'IWAE above the base'),
+    (
+      *('method', 'ELBO above the base', '95% CI', 'p', *_TESTS.values()),
+      *(f'share of {name}', 'IWAE above the base'),
+    ),
     tuple(rows),
     _NOTHING
     if not rows
     else f'Test data, nats. Share: of the gain of {name}, unless its confidence interval holds 0. '
     'Continued: trained on from the same checkpoint, for as long, without a hypernetwork. Without '
     "x: the hypernetwork sees no instance. Another's x: it sees another example. Wider: a plain "
-    'encoder of as many parameters.',
-  )
-
-
-def amortization(results: Results) -> Table:
-  """The amortization gap of every method, and which share of the base's it closes; nats."""
-  rows, counts = [], set()
-  for group in numbers.groups(results):
-    base = numbers.gaps(results, group, labels.BASE)
-    for method in _present(results, group):
-      found = numbers.gaps(results, group, method)
-      if not found:
-        continue
-      counts |= {entry['num_examples'] for entry in found.values()}
-      gap, elbo, best = (
-        spread(*numbers.mean_and_sd([entry[key] for entry in found.values()]))
-        for key in ('amortization_gap', 'elbo', 'elbo_optimal')
-      )
-      closed = [
-        1 - entry['amortization_gap'] / base[seed]['amortization_gap']
-        for seed, entry in found.items()
-        if seed in base and base[seed]['amortization_gap'] > 0 and not labels.is_joint(results)
-      ]
-      share = f'{fmean(closed):.0%}' if closed and method != labels.BASE else ''
-      rows.append((_named(results, group, method), elbo, best, gap, share))
-  return Table(
-    f'Amortization gap{where(results)}',
-    ('method', 'ELBO', 'best ELBO of the family', 'amortization gap', "of the base's gap, closed"),
-    tuple(rows),
-    'Nats, mean ± sd over seeds; no gap was measured (--config.evaluation.gap_examples).'
-    if not rows
-    else f'The first {joined([str(count) for count in sorted(counts)])} test images, nats, mean ± '
-    'sd over seeds. Best: what 500 steps of Adam on the variational parameters of each image find '
-    'with the decoder of the method, from its own posterior. A gap is to the best of its own '
-    'family: a richer family may have a larger gap and a better ELBO.',
+    f'encoder of as many parameters. {_ONE_SIDED}',
   )
 
 
@@ -146,13 +132,13 @@ def validation(results: Results) -> Table:
   """Validation next to test, nats: was the choice of the checkpoint overdone?"""
   rows = []
   for group in numbers.groups(results):
-    for method in _present(results, group):
+    for method in present(results, group):
       held, test = (numbers.by_seed(results, group, method, 'elbo', s) for s in _SPLITS)
       change = signed(fmean(held.values()) - fmean(test.values())) if held else ''
-      named = _named(results, group, method)
+      label = named(results, group, method)
       means = (_cell(numbers.summary(results, group, method, 'elbo', s)) for s in _SPLITS)
       above = (_gain(numbers.gains(results, group, 'elbo', s).get(method)) for s in _SPLITS)
-      rows.append((named, *means, change, *above))
+      rows.append((label, *means, change, *above))
   above = ('validation: above the base', 'test: above the base')
   return Table(
     f'Validation next to test{where(results)}',
@@ -163,9 +149,9 @@ def validation(results: Results) -> Table:
   )
 
 
-def _present(results: Results, group: Group) -> list[str]:
-  present = numbers.methods(results)
-  return [m for m in present if numbers.by_seed(results, group, m, 'elbo')]
+def present(results: Results, group: Group) -> list[str]:
+  """The methods that have a test ELBO."""
+  return [m for m in numbers.methods(results) if numbers.by_seed(results, group, m, 'elbo')]
 
 
 def where(results: Results) -> str:
@@ -177,7 +163,8 @@ def _prefix(results: Results, group: Group) -> str:
   return f'{group.name}: ' if len(numbers.groups(results)) > 1 else ''
 
 
-def _named(results: Results, group: Group, method: str) -> str:
+def named(results: Results, group: Group, method: str) -> str:
+  """A method in words, after its data set where there are several."""
   return _prefix(results, group) + labels.label(results, method)
 
 
@@ -230,6 +217,11 @@ def _difference(entry: Mapping[str, Any]) -> tuple[str, str]:
 
 def _gain(entry: Mapping[str, Any] | None) -> str:
   return '' if entry is None else signed(entry['mean_difference'])
+
+
+def _each_p(results: Results, group: Group, entry: Mapping[str, Any]) -> tuple[str, ...]:
+  found = numbers.each_p_value(results, group, entry)
+  return tuple(_p(found.get(key)) for key in _TESTS)
 
 
 def _p(value: float | None) -> str:

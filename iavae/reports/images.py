@@ -1,9 +1,9 @@
 """What shows the results of an image experiment (arXiv:2604.06796, section 5.2)?"""
 
+from iavae.reports import image_curves, image_gaps, labels, latents
 from iavae.reports import image_figures as figures
 from iavae.reports import image_numbers as numbers
 from iavae.reports import image_tables as tables
-from iavae.reports import labels, latents
 from iavae.reports.image_findings import findings
 from iavae.reports.record import Report, Shown
 from iavae.tables import Results
@@ -38,7 +38,7 @@ _FIGURES = {
 
 
 def _findings(results: Results) -> list[str]:
-  return findings(results) + _LATENTS.findings(results)
+  return findings(results) + image_curves.findings(results) + _LATENTS.findings(results)
 
 
 def _title(results: Results) -> str:
@@ -81,12 +81,12 @@ REPORT = Report(
   tables=(
     tables.table_4,
     tables.origins,
-    tables.amortization,
+    image_gaps.table,
     tables.differences,
     tables.validation,
     _LATENTS.carried,
     _LATENTS.modulations,
   ),
-  summary=(tables.table_4, tables.differences, tables.amortization, _LATENTS.carried),
+  summary=(tables.table_4, tables.differences, image_gaps.table, _LATENTS.carried),
   figures=_FIGURES,
 )
