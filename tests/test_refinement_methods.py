@@ -423,10 +423,11 @@ def test_a_half_that_rests_takes_no_part_in_the_others_step():
   large = {'model': jnp.full(2, 1e6), 'inference': jnp.ones(1)}
   for count in range(1, 6):
     params, state = step(jnp.asarray(False), large, state, params)
-    np.testing.assert_allclose(params['inference'], -0.2 * count, rtol=1e-5)
+    # 1 - .999^t loses three digits of float32
+    np.testing.assert_allclose(params['inference'], -0.2 * count, rtol=1e-4)
   np.testing.assert_array_equal(params['model'], 0)
   params, state = step(jnp.asarray(True), large, state, params)
-  np.testing.assert_allclose(params['model'], -0.1, rtol=1e-5)
+  np.testing.assert_allclose(params['model'], -0.1, rtol=1e-4)
   moments = [
     float(leaf[0]) for path, leaf in jax.tree_util.tree_leaves_with_path(state)
     if 'inference' in [getattr(key, 'key', None) for key in path] and leaf.ndim
