@@ -158,7 +158,7 @@ def _hypernetwork() -> ConfigDict:
   config.num_experts = 4  # of `expert_kernels`
   config.num_steps = 1  # times that `gradient` reads the ELBO's gradient
   config.embedding_dim = 16  # entries of a block embedding
-  config.slice_dim = 16  # entries of the code of a kernel slice, d
+  config.slice_dim = 16  # entries of the code of a kernel slice, d; the paper names no size
   config.column_embedding_dim = 8  # entries of a column embedding
   config.init_scale = 1e-3  # standard deviation of the initial output layers
   config.normalized = False  # True: sums over inputs divided by the fan-in
@@ -169,7 +169,9 @@ def _pretrain() -> ConfigDict:
   """The stage of the base VAE."""
   config = ConfigDict()
   config.num_epochs = 100
-  config.learning_rate = 1e-3  # of Adam
+  # Of Adam: SA-VAE's, which the base follows. The paper's 1e-4, 'differently from' it, is read as
+  # that of the second stage; a base at 1e-4 was not tried
+  config.learning_rate = 1e-3
   config.warmup_epochs = 10  # in so many the KL weight grows by 1: from .1, up to 1
   config.schedule = 'constant'  # or 'cosine': the rates fall to 0
   return config
@@ -182,7 +184,7 @@ def _adapt() -> ConfigDict:
   config.learning_rate = 1e-4  # of the hypernetwork, or of an encoder that is trained
   config.plain_learning_rate = 0.0  # of the rows without hypernetwork; 0: the same
   config.decoder_learning_rate = 5e-5
-  config.weight_decay = 0.0  # coupled, of all that is trained
+  config.weight_decay = 0.0  # coupled (the paper names no form), of all that is trained
   config.schedule = 'constant'  # or 'cosine'
   config.estimator = 'standard'  # or 'antithetic': two draws, less noise, see iavae/bounds.py
   config.train_base = False  # True: IA-VAE's base encoder is trained along

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from configs import default
 
-PAPER = {'data.name': 'fashion_mnist', 'adapt.weight_decay': 0.0}
+PAPER = {'data.name': 'fashion_mnist', 'adapt.weight_decay': 0.0}  # the paper names none
 PRESETS = {'reduced': default.REDUCED, 'mlp': default.MLP, 'mlp_reduced': default.MLP_REDUCED}
 
 

@@ -7,10 +7,10 @@ from statistics import fmean, stdev
 import pytest
 from conftest import ROOT
 
-from iavae import gap_parts, gap_words, report
+from iavae import gap_parts, gap_words, paper, report
 from iavae.optimum import Search
-from iavae.reports import cremer_levels, cremer_verdicts, image_numbers
-from iavae.statistics import paired_comparison
+from iavae.reports import cremer_levels, cremer_verdicts, draws, image_curves, image_numbers
+from iavae.statistics import p_values, paired_comparison
 
 RESULTS = json.loads((ROOT / 'results' / 'synthetic.json').read_text(encoding='utf8'))
 README = (ROOT / 'README.md').read_text(encoding='utf8')
@@ -67,20 +67,108 @@ def test_controls(start, name):
   assert numbers(start) == rounded(RESULTS['controls'][name][key] for key in keys)
 
 
-@pytest.mark.parametrize('seed', range(4))
-def test_data_draws(seed):
-  name = f'synthetic-seed{seed}.json' if seed else 'synthetic.json'
-  results = json.loads((ROOT / 'results' / name).read_text(encoding='utf8'))
-  live = [row for row in results['table2'] if not row['vae']['dead_units']]
-  expected = [fmean(row['vae'][key] for row in live) for key in ('elbo', 'elbo_paper', 'kl')]
-  keys = ('elbo_mean', 'elbo_paper_mean', 'kl_mean')
-  expected += [fmean(row['ia_vae'][key] for row in live) for key in keys]
-  expected += [results['table3'][m][key] for m in ('vae', 'ia_vae') for key in ('d_map', 'r_map')]
-  (row,) = [line for line in README.splitlines() if line.startswith(f'| {seed} | ')]
-  assert int(row.split('|')[2]) == 10 - len(live)
-  assert [float(cell) for cell in re.findall(r'-?\d+\.\d+', row)] == rounded(expected)
+DRAWS = json.loads((ROOT / 'results' / 'synthetic-draws.json').read_text(encoding='utf8'))
+
+
+def test_ten_draws_beside_the_paper():
+  """Both tables, and what the text says of them; the constants of the report are the same."""
+  assert [draw['seed'] for draw in DRAWS['draws']] == list(range(10))
   # A '+' would say that uncommitted code made them
-  assert re.fullmatch('[0-9a-f]{40}', results['provenance']['git_commit'])
+  assert all(re.fullmatch('[0-9a-f]{40}', draw['git_commit']) for draw in DRAWS['draws'])
+  assert {name: draws.spread(found) for name, found in DRAWS['numbers'].items()} == paper.DRAWS
+  of_default = {c.name: c for c in paper.comparisons(RESULTS)}
+  assert of_default.keys() == paper.DRAWS.keys()
+  markdown = (ROOT / 'results' / 'synthetic-draws.md').read_text(encoding='utf8')
+  assert markdown == draws.markdown(DRAWS)
+  for start, is_elbo in (('| needs no convention', False), ('| ELBO, in the inferred', True)):
+    names = [name for name in DRAWS['numbers'] if paper.needs_convention(name) == is_elbo]
+    rows = table(start)
+    assert [name for name, _ in rows] == names
+    for name, found in rows:
+      published, (mean, sd, low, high) = of_default[name].published, paper.DRAWS[name]
+      expected = [round(published, 2), *(round(value, 3) for value in (mean, sd, low, high))]
+      assert found == [*expected, round((published - mean) / sd, 1)], name
+  free, elbos = (
+    [c for c in of_default.values() if paper.needs_convention(c.name) == is_elbo]
+    for is_elbo in (False, True)
+  )
+  (out,) = [
+    c for c in free if not paper.DRAWS[c.name].low <= c.published <= paper.DRAWS[c.name].high
+  ]
+  assert out.name == 'Table 3, VAE, d_MAP'
+  assert round(paper.DRAWS[out.name].low - out.published, 3) == 0.004
+  assert all(max(c.value, paper.DRAWS[c.name].mean) < c.published for c in elbos)
+  short = [c.published - paper.DRAWS[c.name].high for c in elbos]
+  short = [round(value, 2) for value in short if value > 0]
+  assert (len(short), min(short), max(short)) == (4, 0.02, 0.08)
+  assert paper.TABLE3['vae']['elbo'] == max(elbo for elbo, _ in paper.TABLE2_VAE)
+
+
+def test_true_elbos_of_ten_draws():
+  of = lambda key: [draw['elbo'][key] for draw in DRAWS['draws']]
+  text = ' '.join(README.split())
+  pair = r'(-\d\.\d\d) ± (\d\.\d\d)'
+  (told,) = re.findall(rf'same draws: VAE {pair}, IA-VAE {pair}, best mean-field {pair}', text)
+  expected = [f(of(key)) for key in ('vae', 'ia_vae', 'elbo_optimal') for f in (fmean, stdev)]
+  assert [float(number) for number in told] == rounded(expected)
+  assert min(of('vae')) == of('vae')[0]
+  (told,) = re.findall(r'hidden unit \((\d) to (\d) of 10', text)
+  dead = [draw['dead_bases'] for draw in DRAWS['draws']]
+  assert [int(number) for number in told] == [min(dead), max(dead)]
+
+
+def test_tables_beside_the_results_are_made_from_them():
+  for path in (ROOT / 'results').glob('*.md'):
+    results = json.loads(path.with_suffix('.json').read_text(encoding='utf8'))
+    if path.stem != 'synthetic-draws':
+      assert path.read_text(encoding='utf8') == report.markdown(results), path.stem
+
+
+def committed(name):
+  return json.loads((ROOT / 'results' / f'{name}.json').read_text(encoding='utf8'))
+
+
+def test_the_base_of_the_reduced_tables_still_rises():
+  text = ' '.join(README.split())
+  (told,) = re.findall(r'last five of its 15 epochs is (.*?) on MNIST and (.*?) on OMNIGLOT', text)
+  for dataset, values in zip(('mnist', 'omniglot'), told, strict=True):
+    results = committed(f'{dataset}-reduced')
+    curves = results['curves']['base']
+    mean = [fmean(of_epoch) for of_epoch in zip(*curves, strict=True)]
+    assert len(mean) == 16 and all(max(curve) == curve[-1] for curve in curves)
+    assert [float(value) for value in values.split(', ')] == rounded(mean[-5:])
+    (warning,) = image_curves.findings(results)
+    assert 'not converged' in warning
+
+
+def test_the_table_of_methods_repairs_its_restart():
+  """All flows and modulations are as near to plain training on as the text says."""
+  results, text = committed('mnist-methods'), ' '.join(README.split())
+  curves = results['curves']['amortized']
+  mean = [fmean(of_epoch) for of_epoch in zip(*curves, strict=True)]
+  pattern = r'goes from (\S+) to (\S+) after one epoch and ends at (-\d+\.\d\d)\.'
+  (told,) = re.findall(pattern, text)
+  assert [float(value) for value in told] == rounded([mean[0], mean[1], mean[-1]])
+  assert min(mean) == mean[1]
+  elbos = {}
+  for row in results['rows']:
+    if row['split'] == 'test':
+      elbos.setdefault(row['method'], []).append(row['elbo'])
+  flows = ('autoregressive', 'planar', 'radial', 'realnvp', 'auxiliary', 'iaf', 'maf')
+  modulations = (
+    'instance_adaptive',
+    'film',
+    'lora',
+    'expert_kernels',
+    'trunk',
+    'gates',
+    'gradient',
+  )
+  for name in (*flows, *modulations):
+    assert abs(fmean(elbos[name]) - fmean(elbos['amortized'])) < 0.3, name
+  assert not any('added_by_doubling' in gap for gap in results['gaps'])
+  assert 'Fashion MNIST has no IA-VAE result here at any scale' in text
+  assert not list((ROOT / 'results').glob('fashion*'))
 
 
 IMAGES = {
@@ -224,6 +312,16 @@ def test_joint_training():
   (told,) = re.findall(r'\(KL (\d+\.\d), the plain VAE (\d+\.\d)\)', text)
   kl = [fmean(r['kl'] for r in of_test if r['method'] == m) for m in ('paper', 'amortized')]
   assert [float(n) for n in told] == [pytest.approx(value, abs=0.051) for value in kl]
+  (told,) = re.findall(r'form is (\d\.\d\d) nats better in all three seeds', text)
+  of = lambda name: [row['elbo'] for row in of_test if row['method'] == name]
+  gains = [ours - plain for ours, plain in zip(of('paper'), of('amortized'), strict=True)]
+  assert [float(told)] == rounded([fmean(gains)]) and min(gains) > 0 and len(gains) == 3
+  assert p_values(gains)['p_sign_flip'] == 0.125
+  (told,) = re.findall(r'has (\d+) % more parameters \((\S+) for (\S+)\)', text)
+  more, ours, plain = (int(number.replace(',', '')) for number in told)
+  sizes = {name: count['total'] for name, count in results['num_parameters'].items()}
+  assert (ours, plain) == (sizes['paper'], sizes['amortized'])
+  assert more == round(100 * (ours / plain - 1))
 
 
 def test_all_methods_on_the_synthetic_model():
@@ -323,6 +421,19 @@ def test_gated_hidden_layers(dataset):
     closed = [1 - gaps[name, seed] / gaps['base', seed] for seed in base]
     expected = rounded(expected) + ([] if name == 'base' else [round(100 * fmean(closed))])
     assert found == expected, name
+  told_in_all, position = ' '.join(README.split()), dataset == 'OMNIGLOT'
+  closed = {
+    name: 100 * fmean(1 - gaps[name, seed] / gaps['base', seed] for seed in base)
+    for name in ('instance_adaptive', 'encoder_only')
+  }
+  net = round(closed['instance_adaptive'] - closed['encoder_only'])
+  (told,) = re.findall(r'that is (\d+) % of the gap on MNIST and (\d+) % on OMNIGLOT', told_in_all)
+  assert int(told[position]) == net
+  (told,) = re.findall(r'closes (\d+) to (\d+) % of it beyond what training', told_in_all)
+  assert int(told[not position]) == net
+  pattern = r'The (\d+) and (\d+) % of the tables hold the (\d+) and (\d+) % that training on'
+  (told,) = re.findall(pattern, told_in_all)
+  assert [int(told[position]), int(told[2 + position])] == list(map(round, closed.values()))
   options = results['provenance']['config']
   (first, second), latents = options['model']['hidden'], options['model']['latent_dim']
   plain = 784 * first + first * second + second * 2 * latents
@@ -334,6 +445,15 @@ def test_gated_hidden_layers(dataset):
   tested = image_numbers.against_others(results, group)
   controls = {name: tested[name] for name in ('encoder_only', 'static', 'shuffled')}
   assert all(entry['p_holm'] < 0.001 for entry in controls.values())
+  assert all(entry['test'] == 'paired t' for entry in controls.values())
+  flips = [image_numbers.each_p_value(results, group, entry) for entry in tested.values()]
+  assert {p['p_sign_flip'] for p in flips} == {1 / 32}
+  against_base = {'MNIST': ('Wilcoxon', False), 'OMNIGLOT': ('paired t', True)}[dataset]
+  assert (tested['base']['test'], tested['base']['p_holm'] < 0.001) == against_base
+  assert tested['base']['p_value'] == 1 / 32 or dataset != 'MNIST'
+  sizes = results['num_parameters']
+  added = sizes['instance_adaptive']['total'] - sizes['base']['total']
+  assert f'have {added:,} more than the {sizes["base"]["total"]:,} of the base' in told_in_all
   (told,) = re.findall(r'(\.\d+) and (\.\d+) nats more than the encoder', ' '.join(README.split()))
   gain = controls['encoder_only']['mean_difference']
   assert float(told[dataset == 'OMNIGLOT']) == pytest.approx(gain, abs=0.0051)
@@ -372,8 +492,6 @@ def cremer_results(dataset):
 @pytest.mark.parametrize('dataset', CREMER)
 def test_cremers_table_in_small(dataset):
   results, (start, claims) = cremer_results(dataset), CREMER[dataset]
-  markdown = ROOT / 'results' / f'cremer-{dataset}-reduced.md'
-  assert markdown.read_text(encoding='utf8') == report.markdown(results)
   rows = table(start)
   assert [name for name, _ in rows] == list(cremer_levels.MODELS.values())
   for (_, found), column in zip(rows, results['columns'], strict=True):
@@ -428,6 +546,17 @@ def test_what_is_told_of_cremers_models_in_small():
     digits = len(ends[0].partition('.')[2])
     expected = sorted({round(min(values), digits), round(max(values), digits)})
     assert sorted({float(end) for end in ends}) == pytest.approx(expected), pattern
+  regular = {column['name']: column for column in results[0]['columns']}
+  pattern = r'equal for the FFG \((\S+) and (\S+)\), not for the flow \((\S+) and (\S+)\)'
+  (told,) = re.findall(pattern, text)
+  expected = [
+    cremer_levels.gaps(name, cremer_levels.rounded(regular[name]))[gap]
+    for name in ('regular_ffg', 'regular_flow')
+    for gap in ('approximation_gap', 'amortization_gap')
+  ]
+  assert [float(value) for value in told] == expected
+  curves = [curve for result in results for curve in result['curves'].values()]
+  assert all(len(curve) == 25 and max(curve[1:]) == curve[-1] for curve in curves)
   assert all(one['name'] == 'q' and one['share_bad_k'] > 0.8 for one in usual)
   assert all(told['warnings'] == gap_words.warnings(told) for told in measured)
 

@@ -11,9 +11,9 @@ from iavae.tables import FLAG, Results, Table
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #22262b; --soft: #68707a; --line: #dfe3e8; --page: #fff;
-  --tint: #f5f7f9; --good: #00795a; --bad: #b34a00; }
+  --tint: #f5f7f9; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e3e6ea; --soft: #9aa3ad; --line: #343a41;
-  --page: #15181b; --tint: #1d2125; --good: #4fc7a1; --bad: #f0965a; } }
+  --page: #15181b; --tint: #1d2125; } }
 * { box-sizing: border-box; }
 body { max-width: 60rem; margin: 0 auto; padding: 2.5rem 1.2rem 4rem; background: var(--page);
   color: var(--ink); font: 1rem/1.55 system-ui, -apple-system, 'Segoe UI', sans-serif; }
@@ -33,7 +33,6 @@ th:first-child { text-align: left; }
 tbody th { font-weight: 500; white-space: normal; min-width: 7.5rem; }
 .flagged { background: var(--tint); color: var(--soft); }
 .summary th, .summary td { border-bottom-color: transparent; background: var(--tint); }
-.inside { color: var(--good); } .outside { color: var(--bad); font-weight: 600; }
 figure { margin: 1.6rem 0 0; }
 img { display: block; width: 100%; height: auto; background: #fff; border-radius: 4px; }
 pre { background: var(--tint); padding: .8rem 1rem; border-radius: 4px; font-size: .8rem;
@@ -100,10 +99,7 @@ def _grid(table: Table) -> str:
 
 def _row(row: tuple[str, ...]) -> str:
   first, *rest = map(_typeset, row)
-  verdicts = ('inside', 'outside')
-  cells = ''.join(
-    f'<td class="{cell}">{cell}</td>' if cell in verdicts else f'<td>{cell}</td>' for cell in rest
-  )
+  cells = ''.join(f'<td>{cell}</td>' for cell in rest)
   return f'<tr class="{kind(row)}"><th scope="row">{first}</th>{cells}</tr>'
 
 

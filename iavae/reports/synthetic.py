@@ -49,7 +49,8 @@ REPORT = Report(
   ),
   findings=lambda results: findings(results) + _LATENTS.findings(results),
   tables=(
-    tables.agreement,
+    tables.free_numbers,
+    tables.elbos,
     tables.table_2,
     tables.table_3,
     tables.figure_7,
@@ -59,6 +60,6 @@ REPORT = Report(
     _LATENTS.carried,
     _LATENTS.modulations,
   ),
-  summary=(tables.agreement, tables.controls),
+  summary=(tables.free_numbers, tables.elbos, tables.controls),
   figures=_FIGURES,
 )

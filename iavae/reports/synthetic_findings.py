@@ -28,7 +28,8 @@ def findings(results: Results) -> list[str]:
     _steps(results['refinement']),
     _unfreezing(elbo),
     _dead_bases(results['table2']),
-    paper.agreement_finding(results),
+    paper.free_finding(results),
+    paper.elbo_finding(results),
   )
   return [sentence for sentence in said if sentence]
 

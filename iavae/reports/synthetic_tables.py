@@ -11,7 +11,7 @@ from typing import Any
 
 from iavae import paper
 from iavae.paper import METHODS
-from iavae.tables import FLAG, Results, Table, number, spread
+from iavae.tables import FLAG, Results, Table, number, signed, spread
 
 LABELS = {
   'vae': 'VAE (base)',
@@ -189,13 +189,36 @@ def refinement(results: Results) -> Table:
   )
 
 
-def agreement(results: Results) -> Table:
-  """Every published number beside ours, ELBOs in the paper's convention, with the verdict."""
+def free_numbers(results: Results) -> Table:
+  """The published numbers that need no convention beside ours, and ours over ten data draws."""
+  return _beside(results, 'KL, d_MAP, r_MAP', needs_convention=False, note='KL in nats.')
+
+
+def elbos(results: Results) -> Table:
+  """The published ELBOs beside ours in the paper's convention, and ours over ten data draws."""
+  note = f'Nats. {paper.CONVENTION} That they agree is no independent confirmation.'
+  return _beside(results, "ELBOs in the paper's convention", needs_convention=True, note=note)
+
+
+def _beside(results: Results, what: str, *, needs_convention: bool, note: str) -> Table:
   rows = tuple(
-    (c.name, number(c.value), number(c.published), number(c.tolerance), paper.verdict(*c[1:]))
+    (
+      c.name,
+      *map(number, (c.value, c.published)),
+      signed(c.value - c.published, 2),
+      *places(c.published, paper.DRAWS[c.name]),
+    )
     for c in paper.comparisons(results)
+    if paper.needs_convention(c.name) == needs_convention
   )
-  note = f'{paper.CONVENTION} {paper.COMPARISON}'
-  return Table(
-    'Agreement with the paper', ('number', 'here', 'paper', 'tolerance', 'verdict'), rows, note
-  )
+  columns = ('number', 'here', 'paper', 'here minus paper', *PLACES)
+  return Table(f'Beside the paper: {what}', columns, rows, f'{note} {paper.COMPARISON}')
+
+
+PLACES = ('ten draws', 'lowest', 'highest', 'paper minus mean, sd')
+
+
+def places(published: float, draws: paper.Spread) -> tuple[str, ...]:
+  """Our number over ten data draws, and where the published one lies: cells below `PLACES`."""
+  away = signed((published - draws.mean) / draws.sd, 1)
+  return (spread(draws.mean, draws.sd, 3), number(draws.low, 3), number(draws.high, 3), away)
