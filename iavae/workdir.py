@@ -132,6 +132,8 @@ def _is_free(key: str) -> bool:
 
 def _check_data(workdir: pathlib.Path, digests: Mapping[str, str]) -> None:
   """Raises ConfigError if a part of the data is not what the directory was made from."""
+  if not digests:
+    return
   held = _read_json(workdir / 'data.json')
   if held is None:  # older directories tell it in their results only
     results = _read_json(workdir / 'results.json') or {}

@@ -91,6 +91,10 @@ def test_other_data_are_refused(tmp_path):
   (tmp_path / 'data.json').unlink()
   (tmp_path / 'results.json').write_text(json.dumps({'data': {'digests': {'train': 'a'}}}))
   assert 'train differ' in refusal(tmp_path, config(), {'train': 'f'})
+  # Where the config says all of the data, results of an earlier run are not read
+  (tmp_path / 'results.json').write_text('{')
+  with workdir.claim(tmp_path, config()):
+    pass
 
 
 @pytest.mark.parametrize('text', ['', '{"seed": 0', '[1, 2]', '\x00\x01'])
