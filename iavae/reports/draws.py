@@ -119,4 +119,6 @@ def main(target: str, *workdirs: str) -> None:
 
 
 if __name__ == '__main__':
+  if len(sys.argv) < 4:
+    sys.exit('python -m iavae.reports.draws TARGET RUN RUN ...: a spread takes two runs or more')
   main(*sys.argv[1:])
