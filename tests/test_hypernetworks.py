@@ -189,7 +189,8 @@ def test_conditions_read_their_own_nothing_or_another_example(factored, x64):
         np.testing.assert_allclose(found[head][i], values, rtol=1e-10, atol=1e-12)
     means[condition] = found['mean']
   for first, second in (('x', 'zeros'), ('x', 'other'), ('zeros', 'other')):
-    assert np.abs(means[first] - means[second]).max(axis=1).min() > 1e-3
+    differ = np.abs(means[first] - means[second]).max(axis=1) > 1e-3
+    assert differ.sum() >= NUM - 1  # the units of one example are all but closed, whatever h reads
 
 
 def test_unknown_names_are_refused():
