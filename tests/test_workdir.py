@@ -86,7 +86,7 @@ def test_other_data_are_refused(tmp_path):
   assert refusal(tmp_path, config(), {'train': 'a', 'test': 'c'}).startswith(expected)
   with workdir.claim(tmp_path, config(), {'train': 'a', 'test': 'b', 'source': 'd'}):
     pass
-  assert 'source differ' in refusal(tmp_path, config(), {'source': 'e'})
+  assert 'source differ' in refusal(tmp_path, config(evaluation={'new': 1}), {'source': 'e'})
   # Directories made before data.json was have the digests in their results
   (tmp_path / 'data.json').unlink()
   (tmp_path / 'results.json').write_text(json.dumps({'data': {'digests': {'train': 'a'}}}))
