@@ -143,7 +143,8 @@ def test_the_checkpoint_of_another_model_is_refused_leaf_by_leaf(like, row, tmp_
   with Checkpoints(tmp_path) as checkpoints, pytest.raises(ConfigError) as caught:
     checkpoints.restore(like)
   assert str(caught.value).splitlines() == [
-    f'the checkpoint in {tmp_path} is of another model; use another --workdir',
+    f'the checkpoint in {tmp_path} is of another model, or of another version of '
+    'iavae; use another --workdir',
     f'  {row}',
   ]
 
