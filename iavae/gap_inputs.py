@@ -23,8 +23,9 @@ def as_examples(x: Any) -> np.ndarray:
   Raises:
     ValueError: for anything else, in a line that says what to give.
   """
-  if hasattr(x, 'toarray'):
-    raise ValueError('x is a sparse matrix; give x.toarray()')
+  for dense in ('toarray', 'todense'):  # of scipy, of JAX
+    if hasattr(x, dense):
+      raise ValueError(f'x is a sparse {type(x).__name__}; give x.{dense}()')
   if isinstance(x, (tuple, Mapping)):
     first = repr(next(iter(x), '')) if isinstance(x, Mapping) else 0
     raise ValueError(f'x is a {type(x).__name__}; give one array of examples, such as x[{first}]')
@@ -183,18 +184,23 @@ _WHERE = {
 }
 
 
+def check_x(x: np.ndarray, number: int) -> None:
+  """Raises ValueError if the x: [N, ...] of an example is not finite in float32, and says so."""
+  finite = np.isfinite(np.asarray(x, np.float32)).reshape(len(x), -1).all(axis=1)
+  if not finite[number]:
+    raise ValueError(
+      f'x is not finite in {np.sum(~finite)} of {len(x)} examples, the first being number '
+      f'{np.argmin(finite)}; leave them out, or fill them in'
+    )
+
+
 def check_finite(found: dict[str, Evidence], x: np.ndarray) -> None:
   """Raises ValueError if what an estimator found for the first examples of x is no number."""
   for name, of in found.items():
     values = of.log_evidence if name.startswith('ais') else of.elbo  # a weight of 0 is no harm
     bad = np.flatnonzero(~np.isfinite(values))
-    if len(bad) and not np.isfinite(np.asarray(x[bad[0]], np.float32)).all():
-      finite = np.isfinite(np.asarray(x, np.float32)).reshape(len(x), -1).all(axis=1)
-      raise ValueError(
-        f'x is not finite in {np.sum(~finite)} of {len(x)} examples, the first being number '
-        f'{np.argmin(finite)}; leave them out, or fill them in'
-      )
     if len(bad):
+      check_x(x, bad[0])
       raise ValueError(
         f'log p(x, z) - log q(z) is not finite for {len(bad)} of {len(values)} examples, the first '
         f'being number {bad[0]}, {_WHERE[name.removesuffix("_doubled")]}; is every scale above 0, '

@@ -118,6 +118,7 @@ def measure(
     each = over_examples(lambda params, x, rng: log_evidence(x), protocol.at_once)
     exact = each({}, x, rng)
     if exact.ndim != 1 or not np.isfinite(exact).all():
+      gap_inputs.check_x(x, np.argmin(np.isfinite(exact).reshape(len(x), -1).all(axis=1)))
       raise ValueError('log_evidence of one example is not one finite number, [] in nats')
   run, seconds = _timed(functools.partial(gap_parts.run, problem=problem, params=params, rng=rng))
   found = _find(run, x, family, protocol)

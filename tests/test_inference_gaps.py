@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 from flax import nnx
+from jax.experimental import sparse
 from numpyro import distributions
 
 from iavae import gap_checks, gap_inputs, gap_page, gaps, report
@@ -317,7 +318,8 @@ class NoTree:
       'Laplace of another library, and',
     ),
     ((log_joint, lambda x: Seeded(*biased(x)), X), 'Seeded of another library, and no mean-field'),
-    ((log_joint, biased, scipy.sparse.csr_matrix(X)), 'a sparse matrix; give x.toarray()'),
+    ((log_joint, biased, scipy.sparse.csr_matrix(X)), 'a sparse csr_matrix; give x.toarray()'),
+    ((log_joint, biased, sparse.BCOO.fromdense(X)), 'x is a sparse BCOO; give x.todense()'),
     ((log_joint, biased, {'images': X}), "x is a dict; give one array of examples, such as x['ima"),
     ((log_joint, biased, (X, X)), 'x is a tuple; give one array of examples, such as x[0]'),
     ((log_joint, biased, [X[0], X[1, :2]]), 'examples of different shapes; make them alike'),
@@ -325,6 +327,7 @@ class NoTree:
     ((log_joint, biased, X.astype(str)), 'x has the dtype <U32; give real numbers'),
     ((log_joint, biased, X * 1j), 'x has the dtype complex64; give real numbers'),
     ((log_joint, biased, HOLES), 'x is not finite in 2 of 40 examples, the first being number 5;'),
+    ((log_joint, biased, HOLES, {'log_evidence': lambda x: jnp.sum(x)}), 'x is not finite in 2 of'),
   ],
 )
 def test_what_does_not_fit_gets_one_clear_line(arguments, words):
