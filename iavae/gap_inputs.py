@@ -26,6 +26,8 @@ def as_examples(x: Any) -> np.ndarray:
   for dense in ('toarray', 'todense'):  # of scipy, of JAX
     if hasattr(x, dense):
       raise ValueError(f'x is a sparse {type(x).__name__}; give x.{dense}()')
+  if not hasattr(x, '__len__') and not hasattr(x, '__array__'):
+    raise ValueError(f'x has the type {type(x).__name__}; give one array of examples, [N, ...]')
   if isinstance(x, (tuple, Mapping)):
     first = repr(next(iter(x), '')) if isinstance(x, Mapping) else 0
     raise ValueError(f'x is a {type(x).__name__}; give one array of examples, such as x[{first}]')
@@ -47,7 +49,7 @@ def as_posterior(returned: Any) -> Posterior:
   Sums over the latents of log-densities in half precision would be off by tenths of a nat.
   """
   if not _takes_a_key(returned):
-    is_distribution = callable(getattr(returned, 'log_prob', None))
+    is_distribution = any(hasattr(returned, n) for n in ('log_prob', 'sample_and_log_prob'))
     return _gaussian(_mean_and_scale(returned) if is_distribution else returned)
   for leaf in jax.tree.leaves(returned):
     if not isinstance(leaf, (jax.Array, np.ndarray, np.generic, float)):
@@ -88,8 +90,9 @@ def _mean_and_scale(q: Any) -> tuple[Array, Array]:
       '(mean, scale), or a pytree with sample_and_log_prob(rng) -> (z, log q(z)) whose leaves make '
       'sense at any value'
     )
-  scale = q.scale_diag if hasattr(q, 'scale_diag') else q.scale
-  return tuple(jnp.broadcast_arrays(q.loc, scale))
+  if callable(getattr(q, 'stddev', None)):  # of distrax and tfp, whose scale may be an operator
+    return tuple(jnp.broadcast_arrays(q.mean(), q.stddev()))
+  return tuple(jnp.broadcast_arrays(q.loc, q.scale))
 
 
 def _gaussian(returned: Any) -> DiagonalGaussian:
@@ -128,10 +131,10 @@ def describe(problem: Problem, params: Params, x: np.ndarray, rng: Array) -> tup
   first = jnp.asarray(x[:1], jnp.float32)
   try:
     q, z, log_joint, log_prob = jax.eval_shape(jax.vmap(one, axis_name=BATCH), first)
-  except flax.errors.TraceContextError as error:
+  except flax.errors.FlaxError as error:  # of NNX or of linen
     raise ValueError(
-      'a Flax NNX module changes its state when it is called, as in training mode; call its '
-      '.eval() first'
+      'a Flax module changes its state when it is called, as in training mode; call its .eval() '
+      'first, or apply it as in evaluation'
     ) from error
   for name, value in (('log_joint', log_joint), ('log q(z)', log_prob)):
     if value.shape != (1,):

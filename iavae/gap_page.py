@@ -50,11 +50,11 @@ def write(found: Mapping[str, Gaps], x: np.ndarray, directory: str | pathlib.Pat
 
 
 def _shown(x: np.ndarray) -> np.ndarray:
-  """Intensities in 0..1."""
-  if x.dtype == np.uint8:
-    return x / 255
-  finite = x[np.isfinite(x)]
+  """Intensities in 0..1, of floats; bytes of 0 and 1 are binary images."""
+  finite = x[np.isfinite(x)].astype(float)
   low, high = (finite.min(), finite.max()) if finite.size else (0, 1)
   if 0 <= low and high <= 1:
-    return x
-  return (x - low) / max(high - low, 1e-12)
+    return x.astype(float)
+  if x.dtype == np.uint8:
+    return x / 255
+  return (x.astype(float) - low) / max(high - low, 1e-12)

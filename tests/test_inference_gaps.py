@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse
-from flax import nnx
+from flax import linen, nnx
 from jax.experimental import sparse
 from numpyro import distributions
 
@@ -270,14 +270,13 @@ class Fixed(NamedTuple):
 class MultivariateNormalDiag:
   """With the signature of distrax, whose methods take the key by name."""
 
+  scale = None  # of tfp an operator
+
   def __init__(self, loc, scale_diag):
-    self.loc, self.scale_diag = loc, scale_diag
+    self.mean, self.stddev = lambda: loc, lambda: scale_diag
 
   def sample_and_log_prob(self, *, seed, sample_shape=()):
     pytest.fail('its scale would be searched as if it might be negative')
-
-  def log_prob(self, z):
-    pytest.fail('see above')
 
 
 class Seeded(MultivariateNormalDiag):
@@ -321,6 +320,7 @@ class NoTree:
     ((log_joint, biased, scipy.sparse.csr_matrix(X)), 'a sparse csr_matrix; give x.toarray()'),
     ((log_joint, biased, sparse.BCOO.fromdense(X)), 'x is a sparse BCOO; give x.todense()'),
     ((log_joint, biased, {'images': X}), "x is a dict; give one array of examples, such as x['ima"),
+    ((log_joint, biased, iter(X)), 'x has the type iterator; give one array of examples'),
     ((log_joint, biased, (X, X)), 'x is a tuple; give one array of examples, such as x[0]'),
     ((log_joint, biased, [X[0], X[1, :2]]), 'examples of different shapes; make them alike'),
     ((log_joint, biased, np.array([X[0, 0], None])), 'an array of objects; give one of numbers'),
@@ -376,6 +376,13 @@ def test_a_module_in_training_mode_is_named():
   with pytest.raises(ValueError, match=r'in training mode; call its \.eval\(\) first') as caught:
     gaps.inference_gaps(log_joint, encoder, X, jax.random.key(22), protocol=PLAIN)
   assert '\n' not in str(caught.value)
+  layer = linen.BatchNorm(use_running_average=False)
+  state = layer.init(jax.random.key(0), jnp.zeros((1, 6)))
+  with pytest.raises(ValueError, match='in training mode'):
+    gaps.inference_gaps(
+      log_joint, lambda x: (layer.apply(state, x[None])[0, :3], jnp.ones(3)), X,
+      jax.random.key(22), protocol=PLAIN,
+    )  # fmt: skip
   encoder.eval()
   short = PLAIN._replace(search=Search(num_steps=10))
   gaps.inference_gaps(log_joint, encoder, X, jax.random.key(22), protocol=short)
@@ -423,7 +430,11 @@ def test_the_page_of_a_model_that_was_not_made_here(tmp_path, found, monkeypatch
   page = gap_page.write({'static': found}, images[:, None], tmp_path / 'channels_first')
   assert f'static: {found.summary["verdict"][0]}' in html.unescape(page.read_text())
   assert 'static/worst' not in report.load(tmp_path / 'channels_first')[1]
-  # Bytes, and floats that leave 0..1, are not drawn saturated
+  # Bytes, and floats that leave 0..1, are not drawn saturated; binary images are drawn as such
+  binary = (images > 0.5).astype(np.uint8)
+  page = gap_page.write({'my VAE': found}, binary, tmp_path / 'bytes')
+  drawn = report.load(tmp_path / 'bytes')[1]['my VAE/worst'][0, ..., 0]
+  np.testing.assert_array_equal(drawn, binary[worst])
   for x in ((255 * images).astype(np.uint8), 510 * images - 255):
     page = gap_page.write({'my VAE': found}, x, tmp_path / 'bytes')
     drawn = report.load(tmp_path / 'bytes')[1]['my VAE/worst'][0, ..., 0]
