@@ -198,7 +198,7 @@ def check_x(x: np.ndarray, number: int) -> None:
 
 
 def check_finite(found: dict[str, Evidence], x: np.ndarray) -> None:
-  """Raises ValueError if what an estimator found for the first examples of x is no number."""
+  """Raises ValueError if what an estimator found for the first of x: [N, ...] is no number."""
   for name, of in found.items():
     values = of.log_evidence if name.startswith('ais') else of.elbo  # a weight of 0 is no harm
     bad = np.flatnonzero(~np.isfinite(values))
